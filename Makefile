@@ -1,0 +1,69 @@
+# Everything is relative to this folder, so that a path with a space in it does no harm.
+# Variables: make setup PYTHON=python3.12 (it counts when .venv is created: make clean first),
+# make lab PORT=9000, make test ARGS="-k cholesky", make notebooks ONLY=01.
+
+VENV := .venv
+PORT ?= 8888
+ARGS ?=
+ONLY ?=
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+else
+PYTHON ?= python3
+BIN := $(VENV)/bin
+endif
+
+RUN := "$(BIN)/python" -m
+STAMP := $(VENV)/.installed
+SOURCES = helpers tests conftest.py $(wildcard notebooks)
+FIRST_NOTEBOOK := notebooks/01_cholesky_theory.ipynb
+
+# A PYTHONPATH of the user could put another helpers package before ours.
+unexport PYTHONPATH
+# Small matrices are slower on several threads than on one.
+test notebooks: export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test notebooks lint format clean
+
+help:  ## list these verbs
+	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s%s\n", $$1, $$2 }'
+
+setup: $(STAMP)  ## create .venv and install the course in it (does nothing when that is done)
+
+# The check runs on any Python that can be found, so it is written in words that Python 2 knows too.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" > /dev/null || { \
+	  echo "make: there is no '$(PYTHON)' on this machine. Install Python 3.11 or later from https://www.python.org/downloads/, or name the one you have: make setup PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: '$(PYTHON)' is older than Python 3.11. Install Python 3.11 or later from https://www.python.org/downloads/, or name the one you have: make setup PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { \
+	  echo "make: '$(PYTHON)' comes without the venv module. Install it (on Debian and Ubuntu: sudo apt-get install python3-venv) and run make again." >&2; exit 1; }
+	@"$(BIN)/python" -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear "$(VENV)"
+	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch "$(STAMP)"
+
+lab: $(STAMP)  ## open the course in JupyterLab
+	$(RUN) jupyterlab --port=$(PORT) $(ARGS) $(FIRST_NOTEBOOK)
+
+lint: $(STAMP)  ## check style and spelling
+	$(RUN) ruff check $(SOURCES)
+	$(RUN) ruff format --check $(SOURCES)
+	$(RUN) codespell_lib $(SOURCES) README.md
+
+test: lint  ## run every test and every notebook (ARGS go to pytest)
+	$(RUN) pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 \
+	  --nbval-kernel-startup-timeout=120 $(wildcard notebooks) tests $(ARGS)
+
+notebooks: $(STAMP)  ## re-execute the notebooks and store what changed (ONLY=01 for one of them)
+	"$(BIN)/python" tests/store_notebooks.py $(ONLY) $(ARGS)
+
+format: $(STAMP)  ## rewrite the code in the common style
+	$(RUN) ruff check --fix $(SOURCES)
+	$(RUN) ruff format $(SOURCES)
+
+clean:  ## remove .venv and what tools have left behind
+	rm -rf "$(VENV)" build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find $(SOURCES) -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

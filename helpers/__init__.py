@@ -1,0 +1,159 @@
+"""Shared code of the course: learning a multivariate normal covariance with PyTorch.
+
+Modules stand in floors; each imports only from the floors below it.
+
+0. validation
+1. gaussian, statistics, estimators, uncertainty: mathematics on tensors with batch dimensions
+2. parametrizations: from unconstrained parameters to `scale_tril`
+3. models, devices, history, progress, checkpoints, objectives, optimizers, training
+4. datasets, plotting, exercises, source, environment: what serves the notebooks
+
+Floor 4 needs matplotlib, scikit-learn or IPython; its names are imported when they are first used,
+so that `import helpers` costs no more than `import torch`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from helpers.checkpoints import load_checkpoint, save_checkpoint
+from helpers.devices import best_device, synchronize
+from helpers.estimators import maximum_likelihood, minimum_nll
+from helpers.gaussian import (
+    Gaussian,
+    condition,
+    entropy,
+    kl_divergence,
+    log_det,
+    log_prob,
+    mahalanobis,
+    marginal,
+)
+from helpers.history import History
+from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
+from helpers.optimizers import natural_step
+from helpers.parametrizations import LogCholesky, log_cholesky, log_cholesky_inverse
+from helpers.statistics import SufficientStatistics, mean_log_prob, whiten
+from helpers.training import fit
+from helpers.uncertainty import (
+    Verdict,
+    covariance_standard_error,
+    expected_gap,
+    judge,
+    mean_standard_error,
+    n_free_parameters,
+)
+
+if TYPE_CHECKING:
+    from helpers.datasets import Dataset, load_dataset, two_correlated
+    from helpers.environment import check_environment
+    from helpers.exercises import check
+    from helpers.plotting import (
+        COLORS,
+        ellipse_points,
+        plot_ellipse,
+        plot_gap,
+        plot_loss_surface,
+        plot_matrices,
+        plot_matrix,
+        plot_pairs,
+        plot_path,
+        plot_points,
+        plot_principal_axes,
+        principal_axes,
+        save_figure,
+        use_style,
+    )
+    from helpers.source import show_source
+
+_LAZY = {
+    "datasets": ("Dataset", "load_dataset", "two_correlated"),
+    "environment": ("check_environment",),
+    "exercises": ("check",),
+    "plotting": (
+        "COLORS",
+        "ellipse_points",
+        "plot_ellipse",
+        "plot_gap",
+        "plot_loss_surface",
+        "plot_matrices",
+        "plot_matrix",
+        "plot_pairs",
+        "plot_path",
+        "plot_points",
+        "plot_principal_axes",
+        "principal_axes",
+        "save_figure",
+        "use_style",
+    ),
+    "source": ("show_source",),
+}
+_MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
+
+__all__ = [
+    "COLORS",
+    "CovarianceLearner",
+    "CovarianceModel",
+    "Dataset",
+    "Gaussian",
+    "GaussianLikelihood",
+    "History",
+    "LogCholesky",
+    "SufficientStatistics",
+    "Verdict",
+    "best_device",
+    "check",
+    "check_environment",
+    "condition",
+    "covariance_standard_error",
+    "ellipse_points",
+    "entropy",
+    "expected_gap",
+    "fit",
+    "judge",
+    "kl_divergence",
+    "load_checkpoint",
+    "load_dataset",
+    "log_cholesky",
+    "log_cholesky_inverse",
+    "log_det",
+    "log_prob",
+    "mahalanobis",
+    "marginal",
+    "maximum_likelihood",
+    "mean_log_prob",
+    "mean_standard_error",
+    "minimum_nll",
+    "n_free_parameters",
+    "natural_step",
+    "plot_ellipse",
+    "plot_gap",
+    "plot_loss_surface",
+    "plot_matrices",
+    "plot_matrix",
+    "plot_pairs",
+    "plot_path",
+    "plot_points",
+    "plot_principal_axes",
+    "principal_axes",
+    "save_checkpoint",
+    "save_figure",
+    "show_source",
+    "synchronize",
+    "two_correlated",
+    "use_style",
+    "whiten",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'helpers' has no attribute {name!r}")
+    value = getattr(import_module(f"helpers.{_MODULE_OF[name]}"), name)
+    globals()[name] = value  # the next look-up finds it at once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,303 @@
+r"""The multivariate normal distribution, always through its Cholesky factor.
+
+Throughout, :math:`\Sigma = L L^\top` with `scale_tril` :math:`L` lower triangular, positive on the
+diagonal. Nothing here inverts a matrix, takes a determinant, or factorises a covariance again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from helpers.validation import (
+    as_gaussian,
+    as_loc_and_scale_tril,
+    as_samples,
+    as_scale_tril,
+    as_tensor,
+    require_count,
+    require_finite,
+    require_same_kind,
+    require_shape,
+)
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Gaussian(NamedTuple):
+    """A mean and a Cholesky factor that belong together.
+
+    Attributes
+    ----------
+    loc : Tensor, shape (*batch, d)
+    scale_tril : Tensor, shape (*batch, d, d)
+    """
+
+    loc: Tensor
+    scale_tril: Tensor
+
+    @property
+    def covariance_matrix(self) -> Tensor:
+        """Tensor, shape (*batch, d, d): the covariance :math:`L L^\\top`."""
+        return self.scale_tril @ self.scale_tril.mT
+
+
+def log_det(scale_tril: Tensor) -> Tensor:
+    r"""Log-determinant of the covariance, from its factor.
+
+    .. math:: \log\det\Sigma = 2 \sum_i \log L_{ii}
+
+    Parameters
+    ----------
+    scale_tril : Tensor, shape (*batch, d, d)
+
+    Returns
+    -------
+    Tensor, shape (*batch,)
+
+    Raises
+    ------
+    ValueError
+        If `scale_tril` is not lower triangular with a positive diagonal.
+
+    References
+    ----------
+    Golub and Van Loan (2013), Matrix Computations, section 4.2.
+    """
+    return _log_det(as_scale_tril(scale_tril))
+
+
+def mahalanobis(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    r"""Squared Mahalanobis distance of each sample from the mean.
+
+    .. math:: (x - \mu)^\top \Sigma^{-1} (x - \mu) = \lVert L^{-1} (x - \mu) \rVert^2
+
+    Parameters
+    ----------
+    value : Tensor, shape (*batch, n, d)
+        One row a sample.
+    loc : Tensor, shape (*batch, d)
+    scale_tril : Tensor, shape (*batch, d, d)
+
+    Returns
+    -------
+    Tensor, shape (*batch, n)
+        Squared, without unit; chi-squared with d degrees of freedom if the samples come from
+        this Gaussian.
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not match, or a value is not finite.
+    """
+    loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
+    value = as_samples(value, "value", dim=loc.shape[-1])
+    require_same_kind(scale_tril=scale_tril, value=value)
+    return _mahalanobis(value, loc, scale_tril)
+
+
+def log_prob(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    r"""Log-density of each sample under a multivariate normal.
+
+    .. math::
+        \log p(x) = -\tfrac12 \left( d \log 2\pi + \log\det\Sigma
+                    + (x - \mu)^\top \Sigma^{-1} (x - \mu) \right)
+
+    Parameters
+    ----------
+    value : Tensor, shape (*batch, n, d)
+        One row a sample.
+    loc : Tensor, shape (*batch, d)
+    scale_tril : Tensor, shape (*batch, d, d)
+
+    Returns
+    -------
+    Tensor, shape (*batch, n)
+        In nats. It is a density: it may be positive, and it changes with the units of the data.
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not match, or a value is not finite.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, section 2.3.
+    """
+    loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
+    value = as_samples(value, "value", dim=loc.shape[-1])
+    require_same_kind(scale_tril=scale_tril, value=value)
+    d = loc.shape[-1]
+    distance = _mahalanobis(value, loc, scale_tril)  # (*batch, n)
+    return -0.5 * (d * LOG_2PI + _log_det(scale_tril)[..., None] + distance)
+
+
+def entropy(scale_tril: Tensor) -> Tensor:
+    r"""Differential entropy, which is also the smallest mean negative log-likelihood.
+
+    .. math:: H = \tfrac12 \left( d \log 2\pi + \log\det\Sigma + d \right)
+
+    Parameters
+    ----------
+    scale_tril : Tensor, shape (*batch, d, d)
+
+    Returns
+    -------
+    Tensor, shape (*batch,)
+        In nats.
+
+    Raises
+    ------
+    ValueError
+        If `scale_tril` is not lower triangular with a positive diagonal.
+    """
+    scale_tril = as_scale_tril(scale_tril)
+    d = scale_tril.shape[-1]
+    return 0.5 * (d * LOG_2PI + _log_det(scale_tril) + d)
+
+
+def kl_divergence(p: Any, q: Any) -> Tensor:
+    r"""Kullback-Leibler divergence from `q` to `p`, both multivariate normal.
+
+    .. math::
+        \mathrm{KL}(p \,\Vert\, q) = \tfrac12 \left( \lVert W \rVert_F^2 - d \right)
+            - \sum_i \log W_{ii} + \tfrac12 \lVert L_q^{-1} (\mu_p - \mu_q) \rVert^2,
+        \qquad W = L_q^{-1} L_p
+
+    If `p` is the maximum likelihood estimate, this is exactly the gap in mean negative
+    log-likelihood between `q` and the optimum.
+
+    Parameters
+    ----------
+    p, q : objects with `loc` (*batch, d) and `scale_tril` (*batch, d, d)
+        A `Gaussian`, a `GaussianLikelihood` or a `torch.distributions.MultivariateNormal`.
+
+    Returns
+    -------
+    Tensor, shape (*batch,)
+        In nats. Rounding may leave it a few units in the last place below zero.
+
+    Raises
+    ------
+    TypeError
+        If `p` or `q` has no `loc` and `scale_tril`.
+    ValueError
+        If dimensions or dtypes differ, or a value is not finite.
+
+    References
+    ----------
+    Kullback (1959), Information Theory and Statistics, chapter 9.
+    """
+    p_loc, p_scale_tril = as_gaussian(p, "p")
+    q_loc, q_scale_tril = as_gaussian(q, "q")
+    d = p_loc.shape[-1]
+    require_shape(q_loc, "q.loc", (d,), f"(..., {d}) like p")
+    require_same_kind(p=p_loc, q=q_loc)
+    whitened = torch.linalg.solve_triangular(q_scale_tril, p_scale_tril, upper=False)
+    shift = _mahalanobis(p_loc[..., None, :], q_loc, q_scale_tril)[..., 0]  # (*batch,)
+    squares = whitened.square().sum(dim=(-2, -1))
+    return 0.5 * (squares - d + shift - _log_det(whitened))
+
+
+def marginal(gaussian: Any, dims: Sequence[int]) -> Gaussian:
+    r"""Distribution of some of the variables, whatever the others do.
+
+    Parameters
+    ----------
+    gaussian : object with `loc` (*batch, d) and `scale_tril` (*batch, d, d)
+    dims : sequence of int
+        The variables to keep, in the order wanted.
+
+    Returns
+    -------
+    Gaussian
+        Of dimension `len(dims)`.
+
+    Raises
+    ------
+    ValueError
+        If an index is out of range or comes twice.
+
+    Notes
+    -----
+    The rows of L that are kept are a factor of the marginal covariance, only not a triangular one;
+    a QR factorisation rotates them into triangular form without forming a covariance.
+    """
+    loc, scale_tril = as_gaussian(gaussian, "gaussian")
+    kept = _as_dims(dims, loc.shape[-1])
+    return Gaussian(loc[..., kept], _triangular(scale_tril[..., kept, :]))
+
+
+def condition(gaussian: Any, dims: Sequence[int], value: Tensor) -> Gaussian:
+    r"""Distribution of the remaining variables once some are known.
+
+    Parameters
+    ----------
+    gaussian : object with `loc` (*batch, d) and `scale_tril` (*batch, d, d)
+    dims : sequence of int
+        The variables that are known.
+    value : Tensor, shape (*batch, len(dims))
+        What they are.
+
+    Returns
+    -------
+    Gaussian
+        Of the other variables, in their order.
+
+    Raises
+    ------
+    ValueError
+        If an index is out of range or comes twice, if nothing is left, or `value` does not fit.
+
+    Notes
+    -----
+    With the known variables first, the factor reads [[A, 0], [B, C]]: the conditional mean is
+    :math:`\mu_2 + B A^{-1} (x_1 - \mu_1)` and C is the conditional factor, as it stands.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, section 2.3.1.
+    """
+    loc, scale_tril = as_gaussian(gaussian, "gaussian")
+    known = _as_dims(dims, loc.shape[-1])
+    rest = [i for i in range(loc.shape[-1]) if i not in known]
+    if not rest:
+        raise ValueError("dims: expected at least one variable to be left out, got all of them")
+    value = as_tensor(value, "value")
+    require_shape(value, "value", (len(known),), f"(..., {len(known)})")
+    require_finite(value, "value")
+    require_same_kind(loc=loc, value=value)
+    k = len(known)
+    factor = _triangular(scale_tril[..., known + rest, :])
+    a, b, c = factor[..., :k, :k], factor[..., k:, :k], factor[..., k:, k:]
+    residual = (value - loc[..., known])[..., None]  # (*batch, k, 1)
+    shift = b @ torch.linalg.solve_triangular(a, residual, upper=False)
+    return Gaussian(loc[..., rest] + shift[..., 0], c)
+
+
+def _log_det(scale_tril: Tensor) -> Tensor:
+    return 2 * scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+
+
+def _mahalanobis(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    centred = (value - loc[..., None, :]).mT  # (*batch, d, n)
+    whitened = torch.linalg.solve_triangular(scale_tril, centred, upper=False)
+    return whitened.square().sum(dim=-2)
+
+
+def _triangular(factor: Tensor) -> Tensor:
+    """The lower-triangular L, positive on the diagonal, with L L^T = factor factor^T."""
+    upper = torch.linalg.qr(factor.mT, mode="r").R  # (*batch, k, k)
+    sign = torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(upper.dtype)
+    return (upper * sign[..., None]).mT.tril()
+
+
+def _as_dims(dims: Sequence[int], d: int) -> list[int]:
+    indices = [require_count(index, "dims", minimum=0, maximum=d - 1) for index in dims]
+    if not indices or len(set(indices)) != len(indices):
+        raise ValueError(f"dims: expected different indices, at least one, got {list(dims)}")
+    return indices

@@ -1,0 +1,119 @@
+"""What a fit leaves behind: the loss and its gap to the exact optimum, step by step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from helpers.devices import synchronize
+from helpers.uncertainty import ROUNDING, Verdict, expected_gap, judge
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """The course of a fit.
+
+    Attributes
+    ----------
+    step : Tensor of int64, shape (k,)
+        Steps taken before each record. Full-batch fits record every step; mini-batch fits record
+        after 1, 2, 4, 8, ... steps and at the end of every epoch.
+    loss : Tensor, shape (k, *batch_shape)
+        Loss on all the data, never on one batch: nats per sample, or the MSE.
+    gap : Tensor, shape (k, *batch_shape)
+        Loss above its exact minimum. For a likelihood it is computed as the divergence
+        KL(optimum || model), which keeps its digits where a difference of losses loses them.
+    time : Tensor, shape (k,)
+        Seconds of training until each record, without the recording.
+    optimizer : str
+        What did the work.
+    device : str
+        Where.
+    converged : bool
+        Whether every gap came down to the tolerance.
+    dim : int
+        Number of variables.
+    count : int or None
+        Number of samples (the fewest of a batch); None if only a target covariance was given.
+    """
+
+    step: Tensor
+    loss: Tensor
+    gap: Tensor
+    time: Tensor
+    optimizer: str
+    device: str
+    converged: bool
+    dim: int
+    count: int | None
+
+    @property
+    def n_steps(self) -> int:
+        """Steps taken in all."""
+        return int(self.step[-1])
+
+    @property
+    def sampling_error(self) -> float | None:
+        """p / 2n in nats: what the samples leave open. None if their number is unknown."""
+        return None if self.count is None else expected_gap(self.dim, self.count)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The final gap, the worst of a batch, beside the sampling error."""
+        return None if self.count is None else judge(self.gap[-1], self.dim, self.count)
+
+    def __str__(self) -> str:
+        worst = self.gap[-1].max().item() if self.gap[-1].numel() else 0.0
+        gap = f"below {ROUNDING:.0e}" if worst < ROUNDING else f"{worst:.2e}"
+        end = "converged" if self.converged else "stopped at the last step"
+        steps = "1 step" if self.n_steps == 1 else f"{self.n_steps} steps"
+        return f"{self.optimizer}: {steps}, gap {gap}, {end}"
+
+
+@dataclass
+class Recorder:
+    """Collects records while a fit runs; the clock stands still while it does."""
+
+    device: torch.device
+    elapsed: float = 0.0
+    rows: dict[str, list[Any]] = field(
+        default_factory=lambda: {"step": [], "loss": [], "gap": [], "time": []}
+    )
+
+    def start(self) -> None:
+        """Let the clock run."""
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        """Stop the clock once the device has finished its work."""
+        synchronize(self.device)
+        self.elapsed += time.perf_counter() - self._since
+
+    def record(self, step: int, loss: Tensor, gap: Tensor) -> None:
+        """Add a row; the clock must be stopped."""
+        row = {"step": step, "loss": loss.detach(), "gap": gap.detach(), "time": self.elapsed}
+        for name, value in row.items():
+            self.rows[name].append(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All rows as tensors on the CPU."""
+        return {
+            "step": torch.tensor(self.rows["step"], dtype=torch.int64),
+            "loss": torch.stack(self.rows["loss"]).cpu(),
+            "gap": torch.stack(self.rows["gap"]).cpu(),
+            "time": torch.tensor(self.rows["time"], dtype=torch.float64),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from rows that `state_dict` returned."""
+        self.rows = {
+            "step": state["step"].tolist(),
+            "loss": list(state["loss"].to(self.device)),
+            "gap": list(state["gap"].to(self.device)),
+            "time": state["time"].tolist(),
+        }
+        self.elapsed = self.rows["time"][-1]

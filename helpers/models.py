@@ -1,0 +1,187 @@
+"""The two models of the course: a covariance learnt by MSE, a Gaussian learnt by likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from helpers.gaussian import log_prob
+from helpers.parametrizations import LogCholesky
+from helpers.statistics import SufficientStatistics, mean_log_prob
+from helpers.validation import (
+    as_samples,
+    as_square,
+    require_broadcastable,
+    require_same_kind,
+)
+
+
+class CovarianceModel(nn.Module):
+    """What both models share: a learnable Cholesky factor, and the covariance read out of it.
+
+    Parameters
+    ----------
+    dim : int
+        Number of variables d.
+    batch_shape : sequence of int
+        One covariance for each element.
+    dtype, device
+        Of the parameters, as in `torch.zeros`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        batch_shape: Sequence[int] = (),
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale = LogCholesky(dim, batch_shape, dtype=dtype, device=device)
+
+    @property
+    def dim(self) -> int:
+        """Number of variables d."""
+        return self.scale.log_diagonal.shape[-1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the batch of covariances."""
+        return self.scale.log_diagonal.shape[:-1]
+
+    @property
+    def scale_tril(self) -> Tensor:
+        """Cholesky factor, (*batch_shape, d, d)."""
+        return self.scale()
+
+    @property
+    def covariance_matrix(self) -> Tensor:
+        """The covariance that is learnt, (*batch_shape, d, d)."""
+        scale_tril = self.scale_tril
+        return scale_tril @ scale_tril.mT
+
+
+class CovarianceLearner(CovarianceModel):
+    """A covariance matrix learnt by mean squared error to a target.
+
+    Parameters
+    ----------
+    dim : int
+        Number of variables d.
+    batch_shape : sequence of int
+        One covariance for each element.
+    dtype, device
+        Of the parameters, as in `torch.zeros`.
+
+    Examples
+    --------
+    >>> model = CovarianceLearner(2)
+    >>> model(torch.tensor([[1.0, 0.5], [0.5, 2.0]])).item()  # the MSE of the identity
+    0.375
+    """
+
+    def forward(self, target: Tensor) -> Tensor:
+        """Mean squared error over the d x d entries.
+
+        Parameters
+        ----------
+        target : Tensor, shape (*batch_shape, d, d)
+
+        Returns
+        -------
+        Tensor, shape batch_shape
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `target` is no finite matrix of that shape and of the model's dtype.
+        """
+        target = as_square(target, "target", dim=self.dim)
+        require_same_kind(model=self.scale.log_diagonal, target=target)
+        require_broadcastable(self.batch_shape, "target", target.shape[:-2])
+        return (self.covariance_matrix - target).square().mean(dim=(-2, -1))
+
+
+class GaussianLikelihood(CovarianceModel):
+    """A multivariate normal learnt by likelihood; a new one is the standard normal exactly.
+
+    Parameters
+    ----------
+    dim : int
+        Number of variables d.
+    batch_shape : sequence of int
+        One Gaussian for each element.
+    dtype, device
+        Of the parameters, as in `torch.zeros`.
+
+    Attributes
+    ----------
+    loc : Parameter, shape (*batch_shape, d)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        batch_shape: Sequence[int] = (),
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(dim, batch_shape, dtype=dtype, device=device)
+        self.loc = nn.Parameter(torch.zeros_like(self.scale.log_diagonal))
+
+    @property
+    def distribution(self) -> MultivariateNormal:
+        """The same Gaussian for torch.distributions, with gradients to the parameters."""
+        return MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of samples (*batch_shape, n, d) in nats: shape (*batch_shape, n)."""
+        value = self._as_own(as_samples(value, "value", dim=self.dim), "value")
+        return log_prob(value, self.loc, self.scale_tril)
+
+    def forward(self, data: Tensor | SufficientStatistics) -> Tensor:
+        """Mean negative log-likelihood per sample.
+
+        Parameters
+        ----------
+        data : Tensor, shape (*batch_shape, n, d), or SufficientStatistics
+            One set of samples for each Gaussian, or one without batch for all of them.
+
+        Returns
+        -------
+        Tensor, shape batch_shape
+            In nats per sample.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `data` is not finite, not of that shape, or not of the model's dtype.
+        """
+        if isinstance(data, SufficientStatistics):
+            return -mean_log_prob(data, self.loc, self.scale_tril)
+        data = self._as_own(as_samples(data, dim=self.dim), "data")
+        if data.shape[-2] == 0:
+            raise ValueError(f"data: expected at least one sample, got shape {tuple(data.shape)}")
+        return -log_prob(data, self.loc, self.scale_tril).mean(dim=-1)
+
+    @torch.no_grad()
+    def assign(self, loc: Tensor, scale_tril: Tensor) -> None:
+        """Set the parameters so that the model is this Gaussian.
+
+        Parameters
+        ----------
+        loc : Tensor, shape (*batch_shape, d)
+        scale_tril : Tensor, shape (*batch_shape, d, d)
+        """
+        self.scale.assign(scale_tril)
+        self.loc.copy_(loc)
+
+    def _as_own(self, samples: Tensor, name: str) -> Tensor:
+        require_same_kind(model=self.loc, **{name: samples})
+        require_broadcastable(self.batch_shape, name, samples.shape[:-2])
+        return samples

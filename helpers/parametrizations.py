@@ -1,0 +1,117 @@
+"""From numbers without walls to a Cholesky factor, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from helpers.validation import as_scale_tril, as_tensor, require_count, require_shape
+
+
+def log_cholesky(log_diagonal: Tensor, below_diagonal: Tensor) -> Tensor:
+    r"""Cholesky factor from unconstrained numbers.
+
+    .. math:: L_{ii} = e^{a_i}, \qquad L_{ij} = b_{ij} \; (i > j), \qquad L_{ij} = 0 \; (i < j)
+
+    Parameters
+    ----------
+    log_diagonal : Tensor, shape (*batch, d)
+        The a; any value is allowed.
+    below_diagonal : Tensor, shape (*batch, d(d-1)/2)
+        The b, row by row; any value is allowed.
+
+    Returns
+    -------
+    Tensor, shape (*batch, d, d)
+        Lower triangular, positive on the diagonal.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes do not match.
+
+    References
+    ----------
+    Pinheiro and Bates (1996), Unconstrained parametrizations for variance-covariance matrices.
+    Statistics and Computing 6, 289-296.
+    """
+    log_diagonal = as_tensor(log_diagonal, "log_diagonal")
+    below_diagonal = as_tensor(below_diagonal, "below_diagonal")
+    d = log_diagonal.shape[-1] if log_diagonal.ndim else 0
+    k = d * (d - 1) // 2
+    require_shape(below_diagonal, "below_diagonal", (k,), f"(..., {k}) for {d} variables")
+    rows, columns = torch.tril_indices(d, d, offset=-1, device=log_diagonal.device)
+    scale_tril = torch.diag_embed(log_diagonal.exp())  # (*batch, d, d)
+    scale_tril[..., rows, columns] = below_diagonal
+    return scale_tril
+
+
+def log_cholesky_inverse(scale_tril: Tensor) -> tuple[Tensor, Tensor]:
+    """The unconstrained numbers of a Cholesky factor; inverse of `log_cholesky`.
+
+    Parameters
+    ----------
+    scale_tril : Tensor, shape (*batch, d, d)
+        Lower triangular, positive on the diagonal.
+
+    Returns
+    -------
+    log_diagonal : Tensor, shape (*batch, d)
+    below_diagonal : Tensor, shape (*batch, d(d-1)/2)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `scale_tril` is no such matrix.
+    """
+    scale_tril = as_scale_tril(scale_tril)
+    d = scale_tril.shape[-1]
+    rows, columns = torch.tril_indices(d, d, offset=-1, device=scale_tril.device)
+    return scale_tril.diagonal(dim1=-2, dim2=-1).log(), scale_tril[..., rows, columns]
+
+
+class LogCholesky(nn.Module):
+    """A learnable Cholesky factor with d(d+1)/2 parameters; a new one is the identity.
+
+    Parameters
+    ----------
+    dim : int
+        Number of variables d.
+    batch_shape : sequence of int
+        One factor for each element.
+    dtype, device
+        Of the parameters, as in `torch.zeros`.
+
+    Attributes
+    ----------
+    log_diagonal : Parameter, shape (*batch_shape, d)
+    below_diagonal : Parameter, shape (*batch_shape, d(d-1)/2)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        batch_shape: Sequence[int] = (),
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        dim = require_count(dim, "dim")
+        batch = tuple(require_count(size, "batch_shape", minimum=0) for size in batch_shape)
+        kind = {"dtype": dtype, "device": device}
+        self.log_diagonal = nn.Parameter(torch.zeros(*batch, dim, **kind))
+        self.below_diagonal = nn.Parameter(torch.zeros(*batch, dim * (dim - 1) // 2, **kind))
+
+    def forward(self) -> Tensor:
+        """The factor: Tensor, shape (*batch_shape, d, d)."""
+        return log_cholesky(self.log_diagonal, self.below_diagonal)
+
+    @torch.no_grad()
+    def assign(self, scale_tril: Tensor) -> None:
+        """Set the parameters so that the factor is `scale_tril`, (*batch_shape, d, d)."""
+        log_diagonal, below_diagonal = log_cholesky_inverse(scale_tril)
+        self.log_diagonal.copy_(log_diagonal)
+        self.below_diagonal.copy_(below_diagonal)

@@ -1,0 +1,48 @@
+"""A progress bar for those who wait, and none for those who do not."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+PATIENCE = 2.0  # seconds
+
+
+class ProgressBar:
+    """A tqdm bar that appears only once the work has taken two seconds.
+
+    Parameters
+    ----------
+    total : int
+        Steps to do.
+    show : bool or None
+        None waits two seconds; True shows the bar at once; False never.
+    done : int
+        Steps done before, by a fit that is resumed.
+    """
+
+    def __init__(self, total: int, show: bool | None = None, done: int = 0) -> None:
+        self.total = total
+        self.done = done
+        patience = {None: PATIENCE, True: 0.0, False: float("inf")}[show]
+        self._due = time.monotonic() + patience
+        self._bar: Any = None
+
+    def advance(self) -> None:
+        """One step more is done."""
+        self.done += 1
+        if self._bar is not None:
+            self._bar.update()
+        elif time.monotonic() >= self._due:
+            from tqdm.auto import tqdm  # only those who wait pay for the import
+
+            self._bar = tqdm(
+                total=self.total, initial=self.done, desc="fit", unit="step", leave=False
+            )
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

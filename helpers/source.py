@@ -1,0 +1,59 @@
+"""Showing the helpers' own code in a lesson, so that what is read is what is tested."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from typing import Any
+
+
+def source_of(thing: Any, *, docstring: bool = False) -> str:
+    """Source of a function or class.
+
+    Parameters
+    ----------
+    thing : function, method or class
+    docstring : bool
+        Whether to keep docstrings, of methods too.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError
+        If `thing` has no Python source.
+    """
+    if isinstance(thing, property):
+        thing = thing.fget
+    source = textwrap.dedent(inspect.getsource(thing))
+    if docstring:
+        return source.rstrip()
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or not ast.get_docstring(node):
+            continue
+        text = node.body[0]
+        for number in range(text.lineno - 1, text.end_lineno):
+            lines[number] = None
+        after = text.end_lineno  # the blank line that parted the docstring from the code
+        if after < len(lines) and lines[after] is not None and not lines[after].strip():
+            lines[after] = None
+    return "\n".join(line for line in lines if line is not None).rstrip()
+
+
+def show_source(*things: Any, docstring: bool = False) -> None:
+    """Display the source of functions or classes in a notebook, highlighted.
+
+    Parameters
+    ----------
+    *things : function, method, property or class
+    docstring : bool
+        Whether to show docstrings, which hold shapes and references.
+    """
+    from IPython.display import Markdown, display
+
+    code = "\n\n\n".join(source_of(thing, docstring=docstring) for thing in things)
+    display(Markdown(f"```python\n{code}\n```"))

@@ -1,0 +1,221 @@
+"""Sufficient statistics: all that a Gaussian likelihood ever asks of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from helpers.gaussian import LOG_2PI, log_det
+from helpers.validation import (
+    as_loc_and_scale_tril,
+    as_samples,
+    require_broadcastable,
+    require_count,
+    require_finite,
+    require_same_kind,
+    require_shape,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SufficientStatistics:
+    r"""Count, mean and scatter of samples.
+
+    .. math:: m = \frac1n \sum_k x_k, \qquad C = \sum_k (x_k - m)(x_k - m)^\top
+
+    Attributes
+    ----------
+    count : Tensor of int64, shape (*batch,)
+        Number of samples n.
+    mean : Tensor, shape (*batch, d)
+    scatter : Tensor, shape (*batch, d, d)
+        About the mean, not divided by anything.
+    """
+
+    count: Tensor
+    mean: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def from_data(cls, data: Any) -> SufficientStatistics:
+        r"""Collect the statistics of samples in two passes.
+
+        Parameters
+        ----------
+        data : Tensor or ndarray, shape (*batch, n, d)
+            One row a sample; n may be 0, which gives the neutral element of `merge`.
+
+        Returns
+        -------
+        SufficientStatistics
+            In the dtype and on the device of `data`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `data` is no float array of that shape, or holds a NaN or an infinity.
+
+        Notes
+        -----
+        Centring first keeps the digits: :math:`E[x x^\top] - m m^\top` loses twice as many as the
+        mean is standard deviations away from zero. The second pass also mends the rounding of
+        the mean itself (Chan, Golub and LeVeque 1983, the corrected two-pass algorithm).
+        """
+        data = as_samples(data)
+        n = data.shape[-2]
+        first = data.sum(dim=-2) / max(n, 1)  # (*batch, d)
+        centred = data - first[..., None, :]  # (*batch, n, d)
+        correction = centred.sum(dim=-2) / max(n, 1)
+        scatter = centred.mT @ centred - n * _outer(correction)
+        count = torch.full(data.shape[:-2], n, dtype=torch.int64, device=data.device)
+        require_finite(scatter, "data: scatter matrix")
+        return cls(count, first + correction, scatter)
+
+    @property
+    def dim(self) -> int:
+        """Number of variables d."""
+        return self.mean.shape[-1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the batch: one Gaussian an element."""
+        return self.mean.shape[:-1]
+
+    def merge(self, other: SufficientStatistics) -> SufficientStatistics:
+        r"""Statistics of both sets of samples together.
+
+        .. math::
+            m = m_a + \frac{n_b}{n} \delta, \qquad
+            C = C_a + C_b + \frac{n_a n_b}{n} \delta \delta^\top, \qquad \delta = m_b - m_a
+
+        Parameters
+        ----------
+        other : SufficientStatistics
+            Of the same dimension, batch shape, dtype and device.
+
+        Returns
+        -------
+        SufficientStatistics
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `other` is no SufficientStatistics, or does not match.
+
+        References
+        ----------
+        Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance.
+        """
+        if not isinstance(other, SufficientStatistics):
+            raise TypeError(f"other: expected SufficientStatistics, got {type(other).__name__}")
+        require_shape(other.mean, "other.mean", tuple(self.mean.shape), f"{tuple(self.mean.shape)}")
+        require_same_kind(self=self.mean, other=other.mean)
+        count = self.count + other.count  # (*batch,)
+        share = (other.count / count.clamp(min=1)).to(self.mean.dtype)  # n_b / n
+        delta = other.mean - self.mean  # (*batch, d)
+        between = (self.count * share)[..., None, None].to(self.mean.dtype) * _outer(delta)
+        return SufficientStatistics(
+            count,
+            self.mean + share[..., None] * delta,
+            self.scatter + other.scatter + between,
+        )
+
+    def covariance_matrix(self, correction: int = 0) -> Tensor:
+        """Covariance of the samples.
+
+        Parameters
+        ----------
+        correction : int
+            0 divides by n, which is maximum likelihood; 1 by n - 1, which is `torch.cov`.
+
+        Returns
+        -------
+        Tensor, shape (*batch, d, d)
+
+        Raises
+        ------
+        ValueError
+            If there are not more samples than `correction`.
+        """
+        correction = require_count(correction, "correction", minimum=0)
+        fewest = int(self.count.min()) if self.count.numel() else correction + 1
+        if fewest <= correction:
+            raise ValueError(
+                f"correction: expected fewer than the {fewest} samples there are, got {correction}"
+            )
+        return self.scatter / (self.count - correction)[..., None, None]
+
+    def to(self, *args: Any, **kwargs: Any) -> SufficientStatistics:
+        """The same statistics with mean and scatter in another dtype or on another device.
+
+        Takes what `torch.Tensor.to` takes.
+        """
+        mean = self.mean.to(*args, **kwargs)
+        return SufficientStatistics(
+            self.count.to(mean.device), mean, self.scatter.to(*args, **kwargs)
+        )
+
+
+def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    r"""Mean log-density of the samples behind the statistics, without the samples.
+
+    .. math::
+        \frac1n \sum_k \log p(x_k) = -\tfrac12 \left( d \log 2\pi + \log\det\Sigma
+            + \mathrm{tr}(\Sigma^{-1} S) \right), \qquad
+        S = \frac{C}{n} + (m - \mu)(m - \mu)^\top
+
+    Parameters
+    ----------
+    statistics : SufficientStatistics, batch shape (*batch,)
+    loc : Tensor, shape (*batch, d)
+    scale_tril : Tensor, shape (*batch, d, d)
+
+    Returns
+    -------
+    Tensor, shape (*batch,)
+        In nats.
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not match, a value is not finite, or there are no samples.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, section 2.3.4.
+    """
+    loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
+    d = loc.shape[-1]
+    require_shape(statistics.mean, "statistics.mean", (d,), f"(..., {d})")
+    require_same_kind(scale_tril=scale_tril, statistics=statistics.mean)
+    require_broadcastable(loc.shape[:-1], "statistics", statistics.batch_shape)
+    moment = statistics.covariance_matrix() + _outer(statistics.mean - loc)  # (*batch, d, d)
+    distance = whiten(moment, scale_tril).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    return -0.5 * (d * LOG_2PI + log_det(scale_tril) + distance)
+
+
+def whiten(matrix: Tensor, scale_tril: Tensor) -> Tensor:
+    r"""A covariance seen from coordinates in which `scale_tril` would be the identity.
+
+    .. math:: A = L^{-1} S L^{-\top}
+
+    Parameters
+    ----------
+    matrix : Tensor, shape (*batch, d, d)
+        Symmetric.
+    scale_tril : Tensor, shape (*batch, d, d)
+
+    Returns
+    -------
+    Tensor, shape (*batch, d, d)
+        The identity exactly where :math:`L L^\top = S`.
+    """
+    half = torch.linalg.solve_triangular(scale_tril, matrix, upper=False)  # L^-1 S
+    return torch.linalg.solve_triangular(scale_tril, half.mT, upper=False)  # L^-1 (L^-1 S)^T
+
+
+def _outer(vector: Tensor) -> Tensor:
+    return vector[..., :, None] * vector[..., None, :]

@@ -1,0 +1,287 @@
+"""`fit`: one function that trains either model, in any of the ways the course explains."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from helpers.checkpoints import load_checkpoint, save_checkpoint
+from helpers.history import History, Recorder
+from helpers.models import CovarianceModel, GaussianLikelihood
+from helpers.objectives import Objective, make_objective
+from helpers.optimizers import Stepper, make_stepper
+from helpers.progress import ProgressBar
+from helpers.validation import as_device, require_count, require_number
+
+DEFAULT_TOLERANCE = 1e-10
+CHECKPOINT_SECONDS = 1.0
+FULL_BATCH_STEPS = {"natural": 100, "lbfgs": 1000}  # of the others, 2,000
+MINI_BATCH_EPOCHS = {"natural": 1}  # of the others, 50
+
+
+def fit(
+    model: CovarianceModel,
+    data: Any,
+    *,
+    optimizer: str | torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    tol: float | None = None,
+    max_steps: int | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+    checkpoint: str | Path | None = None,
+) -> History:
+    """Train a model in place, from where it is.
+
+    `fit(model, data)` alone converges, whatever the units of the columns.
+
+    Parameters
+    ----------
+    model : CovarianceLearner or GaussianLikelihood
+    data : Tensor or ndarray, shape (..., n, dim), or SufficientStatistics
+        For a `CovarianceLearner`, the target covariance (..., dim, dim).
+    optimizer : {"natural", "lbfgs", "adam"}, Optimizer or function, optional
+        The natural gradient unless said otherwise; with `batch_size`, its online form. "adam"
+        comes with a cosine schedule. An optimiser of torch.optim, or a function that makes one from
+        parameters, is used as it is.
+    batch_size : int, optional
+        Train in mini-batches of so many samples, reshuffled at every epoch. Without it every step
+        uses all the data, through their sufficient statistics.
+    device : torch.device or str, optional
+        Moves the model there, and the data once. By default the model stays where it is.
+    tol : float, optional
+        Gap to the exact optimum at which a full-batch fit ends; 1e-10 by default.
+    max_steps : int, optional
+        Largest number of steps. By default 100 for the natural gradient, 1,000 for L-BFGS and
+        2,000 for others; in mini-batches one epoch for the natural gradient and 50 for others.
+    seed : int
+        Of the shuffling.
+    progress : bool, optional
+        Show a progress bar; by default only when the work takes over two seconds.
+    checkpoint : str or Path, optional
+        A file to which the state is written about once a second, and from which a fit that was
+        interrupted goes on to the same result.
+
+    Returns
+    -------
+    History
+        Loss and gap to the exact optimum at each record, time, and the optimiser used.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit: NaN or infinity, a wrong shape, too few samples, a constant
+        column, an integer dtype, a device that is not there. The model is left as it was.
+    FloatingPointError
+        If training leaves the finite numbers. The model is left as it was.
+    """
+    device, tol = _check(model, batch_size, device, tol, seed)
+    objective = make_objective(model, data, device)
+    n_batches = _n_batches(objective, batch_size)
+    max_steps = _max_steps(optimizer, n_batches, max_steps)
+    state = None if checkpoint is None or not Path(checkpoint).exists() else checkpoint
+    state = None if state is None else load_checkpoint(state)
+
+    before = copy.deepcopy(model.state_dict())
+    home = model.scale.log_diagonal.device
+    try:
+        model.to(device)
+        stepper = make_stepper(
+            optimizer, model, objective, online=n_batches is not None, max_steps=max_steps
+        )
+        settings = {
+            "optimizer": stepper.name,
+            "batch_size": batch_size,
+            "max_steps": max_steps,
+            "tol": tol,
+            "seed": seed,
+        }
+        run = _Run(model, objective, stepper, settings, checkpoint)
+        if state is not None:
+            run.resume(state)
+        return run.train(n_batches, progress)
+    except Exception:
+        # KeyboardInterrupt is no Exception: who stops a fit keeps what it has learnt.
+        model.to(home)
+        model.load_state_dict(before)
+        raise
+
+
+class _Run:
+    """One call of `fit`: the loop, its records and its checkpoints."""
+
+    def __init__(
+        self,
+        model: CovarianceModel,
+        objective: Objective,
+        stepper: Stepper,
+        settings: dict[str, Any],
+        checkpoint: str | Path | None,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.stepper = stepper
+        self.settings = settings
+        self.checkpoint = checkpoint
+        self.device = model.scale.log_diagonal.device
+        self.recorder = Recorder(self.device)
+        self.n_steps = 0
+
+    def train(self, n_batches: int | None, progress: bool | None) -> History:
+        """Step until the gap is small enough or the steps are used up."""
+        max_steps, tol = self.settings["max_steps"], self.settings["tol"]
+        batches = self._batches(n_batches)
+        saved = time.monotonic()
+        if not self.recorder.rows["step"]:
+            self._record()
+        with ProgressBar(max_steps, progress, done=self.n_steps) as bar:
+            while self.n_steps < max_steps:
+                if n_batches is None and self._worst_gap() <= tol:
+                    break
+                self.recorder.start()
+                self.stepper.step(next(batches))
+                self.recorder.stop()
+                self.n_steps += 1
+                bar.advance()
+                if _is_due(self.n_steps, n_batches, max_steps):
+                    self._record()
+                if self.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
+        if self.checkpoint is not None:
+            self._save()
+        return self._history(converged=self._worst_gap() <= tol)
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint of the same fit."""
+        for name, value in self.settings.items():
+            if state["settings"][name] != value:
+                raise ValueError(
+                    f"checkpoint: expected one of a fit with {name}={value!r}, "
+                    f"got {name}={state['settings'][name]!r}"
+                )
+        for name, value in self.objective.fingerprint().items():
+            stored = state["data"].get(name)
+            if stored is None or not torch.equal(stored, value.cpu()):
+                raise ValueError("checkpoint: expected one of a fit to these data, got other data")
+        self.model.load_state_dict(state["model"])
+        self.stepper.load_state_dict(state["stepper"])
+        self.recorder.load_state_dict(state["records"])
+        self.n_steps = state["n_steps"]
+
+    def _batches(self, n_batches: int | None) -> Iterator[Any]:
+        """Endless batches from the present step on."""
+        dtype = self.model.scale.log_diagonal.dtype
+        if n_batches is None:
+            everything = self.objective.training_data(dtype)
+            while True:
+                yield everything
+        samples = self.objective.samples.to(dtype)  # (*batch, n, d), on the device once
+        n = samples.shape[-2]
+        step = self.n_steps
+        while True:
+            epoch, first = divmod(step, n_batches)
+            # An order that depends on seed and epoch alone, so that a resumed fit meets it again.
+            generator = torch.Generator().manual_seed(1_000_003 * self.settings["seed"] + epoch)
+            order = torch.randperm(n, generator=generator).to(self.device)
+            for index in order.split(self.settings["batch_size"])[first:]:
+                yield samples[..., index, :]
+                step += 1
+
+    @torch.no_grad()
+    def _record(self) -> None:
+        try:
+            gap = self.objective.gap(self.model)
+        except ValueError as error:  # the model's parameters are no Gaussian any more
+            raise FloatingPointError(self._diverged()) from error
+        if not bool(torch.isfinite(gap).all()):
+            raise FloatingPointError(self._diverged())
+        self.recorder.record(self.n_steps, self.objective.minimum + gap, gap)
+
+    def _diverged(self) -> str:
+        return (
+            f"fit: {self.stepper.name} left the finite numbers by step {self.n_steps}; "
+            f"a smaller learning rate or standardised columns may help"
+        )
+
+    def _worst_gap(self) -> float:
+        gap = self.recorder.rows["gap"][-1]
+        return gap.max().item() if gap.numel() else 0.0
+
+    def _save(self) -> None:
+        state = {
+            "settings": self.settings,
+            "data": {name: value.cpu() for name, value in self.objective.fingerprint().items()},
+            "model": self.model.state_dict(),
+            "stepper": self.stepper.state_dict(),
+            "records": self.recorder.state_dict(),
+            "n_steps": self.n_steps,
+        }
+        save_checkpoint(self.checkpoint, state)
+
+    def _history(self, *, converged: bool) -> History:
+        return History(
+            **self.recorder.state_dict(),
+            optimizer=self.stepper.name,
+            device=str(self.device),
+            converged=converged,
+            dim=self.model.dim,
+            count=self.objective.count,
+        )
+
+
+def _check(
+    model: Any, batch_size: Any, device: Any, tol: Any, seed: Any
+) -> tuple[torch.device, float]:
+    if not isinstance(model, CovarianceModel):
+        raise TypeError(
+            f"model: expected a CovarianceLearner or a GaussianLikelihood, "
+            f"got {type(model).__name__}"
+        )
+    if batch_size is not None:
+        require_count(batch_size, "batch_size")
+        if not isinstance(model, GaussianLikelihood):
+            raise ValueError(
+                "batch_size: expected None for a CovarianceLearner, whose target is one matrix, "
+                f"got {batch_size}"
+            )
+    require_count(seed, "seed", minimum=0)
+    home = model.scale.log_diagonal.device
+    device = home if device is None else as_device(device)
+    return device, DEFAULT_TOLERANCE if tol is None else require_number(tol, "tol", above=0)
+
+
+def _n_batches(objective: Objective, batch_size: int | None) -> int | None:
+    """Batches in an epoch; None where every step uses all the data."""
+    if batch_size is None:
+        return None
+    if objective.samples is None:
+        raise ValueError("data: expected samples to draw batches from, got SufficientStatistics")
+    n = objective.samples.shape[-2]
+    require_count(batch_size, "batch_size", maximum=n)
+    return math.ceil(n / batch_size)
+
+
+def _max_steps(optimizer: Any, n_batches: int | None, max_steps: Any) -> int:
+    if max_steps is not None:
+        return require_count(max_steps, "max_steps")
+    name = "natural" if optimizer is None else optimizer
+    key = name if isinstance(name, str) else ""
+    if n_batches is None:
+        return FULL_BATCH_STEPS.get(key, 2000)
+    return MINI_BATCH_EPOCHS.get(key, 50) * n_batches
+
+
+def _is_due(step: int, n_batches: int | None, max_steps: int) -> bool:
+    """Whether to record: always in full-batch fits, else at powers of two and ends of epochs."""
+    if n_batches is None or step == max_steps:
+        return True
+    power_of_two = step & (step - 1) == 0
+    return power_of_two or step % n_batches == 0

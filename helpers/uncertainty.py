@@ -1,0 +1,170 @@
+"""How good a fit can be: sampling error, and what an optimiser's gap means beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from helpers.validation import as_covariance, require_count, require_number
+
+NEGLIGIBLE = 0.01  # of the sampling error: no test on the data could tell
+ROUNDING = 1e-12  # nats; below it, the digits of a gap are those of the machine
+
+
+def n_free_parameters(dim: int) -> int:
+    """Free parameters of a Gaussian: d for the mean and d(d+1)/2 for the covariance."""
+    dim = require_count(dim, "dim")
+    return dim * (dim + 3) // 2
+
+
+def expected_gap(dim: int, count: int) -> float:
+    r"""What n samples leave open: p / 2n nats.
+
+    The expected excess negative log-likelihood of the estimate on new data, and the expected
+    gap of the true parameters on the data seen, to first order.
+
+    Parameters
+    ----------
+    dim : int
+        Number of variables d; p = d (d + 3) / 2.
+    count : int
+        Number of samples n.
+
+    Returns
+    -------
+    float
+        In nats per sample.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dim` or `count` is no positive whole number.
+
+    References
+    ----------
+    Wilks (1938), The large-sample distribution of the likelihood ratio. Annals of Mathematical
+    Statistics 9, 60-62.
+    """
+    return n_free_parameters(dim) / (2 * require_count(count, "count"))
+
+
+def mean_standard_error(covariance_matrix: Tensor, count: int) -> Tensor:
+    r"""Standard error of each entry of a sample mean, :math:`\sqrt{\sigma_{ii} / n}`.
+
+    Parameters
+    ----------
+    covariance_matrix : Tensor, shape (*batch, d, d)
+    count : int
+        Number of samples n.
+
+    Returns
+    -------
+    Tensor, shape (*batch, d)
+        In the units of the data.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
+    """
+    variance = as_covariance(covariance_matrix, "covariance_matrix").diagonal(dim1=-2, dim2=-1)
+    return (variance / require_count(count, "count")).sqrt()
+
+
+def covariance_standard_error(covariance_matrix: Tensor, count: int) -> Tensor:
+    r"""Standard error of each entry of a sample covariance of Gaussian data.
+
+    .. math:: \sqrt{(\sigma_{ii} \sigma_{jj} + \sigma_{ij}^2) / n}
+
+    Parameters
+    ----------
+    covariance_matrix : Tensor, shape (*batch, d, d)
+    count : int
+        Number of samples n.
+
+    Returns
+    -------
+    Tensor, shape (*batch, d, d)
+        In the units of the covariance.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
+
+    References
+    ----------
+    Anderson (2003), An Introduction to Multivariate Statistical Analysis, section 3.4.
+    """
+    sigma = as_covariance(covariance_matrix, "covariance_matrix")
+    variance = sigma.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
+    product = variance[..., :, None] * variance[..., None, :]
+    return ((product + sigma.square()) / require_count(count, "count")).sqrt()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A gap beside the sampling error; `print` it for the sentence.
+
+    Attributes
+    ----------
+    gap : float
+        Mean negative log-likelihood above its minimum, in nats.
+    sampling_error : float
+        p / 2n, in nats.
+    """
+
+    gap: float
+    sampling_error: float
+
+    @property
+    def ratio(self) -> float:
+        """The gap in units of the sampling error."""
+        return self.gap / self.sampling_error
+
+    @property
+    def negligible(self) -> bool:
+        """Whether the optimiser's error is too small to see beside the sampling error."""
+        return self.ratio <= NEGLIGIBLE
+
+    def __str__(self) -> str:
+        # Digits below the rounding error differ between machines, so they are not shown.
+        tiny = self.gap < ROUNDING
+        gap = f"below {ROUNDING:.0e}" if tiny else f"{self.gap:.2e}"
+        share = "" if tiny else f" ({self.ratio:.2g} of it)"
+        return f"gap {gap} nats, sampling error {self.sampling_error:.2e}{share}: {self.meaning}"
+
+    @property
+    def meaning(self) -> str:
+        """The verdict in words."""
+        if self.negligible:
+            return "the optimiser is not what limits you"
+        if self.ratio <= 1:
+            return "the optimiser still adds to the error, though the data limit you more"
+        return "not there yet, the optimiser is what limits you"
+
+
+def judge(gap: float | Tensor, dim: int, count: int) -> Verdict:
+    """Verdict on a gap: is it the optimiser or the data that limits the fit?
+
+    Parameters
+    ----------
+    gap : float or Tensor
+        Mean negative log-likelihood above its minimum, in nats; of several the largest counts.
+    dim : int
+        Number of variables.
+    count : int
+        Number of samples.
+
+    Returns
+    -------
+    Verdict
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or the gap is not finite.
+    """
+    worst = gap.detach().max().item() if isinstance(gap, Tensor) else gap
+    return Verdict(require_number(worst, "gap"), expected_gap(dim, count))

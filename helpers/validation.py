@@ -1,0 +1,224 @@
+"""Checks of arguments: every message names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float32, torch.float64)
+
+
+def as_tensor(value: Any, name: str) -> Tensor:
+    """Return a float32 or float64 tensor; a NumPy array is taken without copying where possible."""
+    if isinstance(value, np.ndarray):
+        value = torch.as_tensor(value) if value.dtype.kind in "fiub" else value
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor or numpy.ndarray, got {_describe(value)}")
+    if value.dtype not in FLOATING:
+        raise ValueError(
+            f"{name}: expected dtype float32 or float64, got {_dtype_name(value.dtype)}; "
+            f"convert it, for example with .double()"
+        )
+    return value
+
+
+def require_finite(tensor: Tensor, name: str) -> None:
+    """Raise ValueError at the first NaN or infinity, with its index."""
+    # A sum carries every NaN and infinity along, so one number usually settles it.
+    if bool(torch.isfinite(tensor.detach().sum())):
+        return
+    bad = (~torch.isfinite(tensor.detach())).nonzero()
+    if len(bad):
+        index = tuple(bad[0].tolist())
+        raise ValueError(
+            f"{name}: expected finite values, got {tensor[index].item()} at index {index}"
+            f" ({len(bad)} such values in all)"
+        )
+
+
+def require_shape(tensor: Tensor, name: str, trailing: tuple[int, ...], meaning: str) -> None:
+    """Raise ValueError unless the last dimensions of `tensor` are `trailing`."""
+    if tensor.ndim < len(trailing) or tuple(tensor.shape[-len(trailing) :]) != trailing:
+        raise ValueError(f"{name}: expected shape {meaning}, got {tuple(tensor.shape)}")
+
+
+def require_same_kind(**tensors: Tensor) -> None:
+    """Raise ValueError unless all tensors share one dtype and one device."""
+    (first_name, first), *others = tensors.items()
+    for name, tensor in others:
+        if tensor.dtype != first.dtype:
+            raise ValueError(
+                f"{name}: expected dtype {_dtype_name(first.dtype)} like {first_name}, "
+                f"got {_dtype_name(tensor.dtype)}"
+            )
+        if tensor.device != first.device:
+            raise ValueError(
+                f"{name}: expected device {first.device} like {first_name}, got {tensor.device}"
+            )
+
+
+def require_broadcastable(expected: torch.Size, name: str, actual: torch.Size) -> None:
+    """Raise ValueError unless batch shape `actual` can be expanded to `expected`."""
+    try:
+        fits = torch.broadcast_shapes(expected, actual) == torch.Size(expected)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name}: expected batch shape {tuple(expected)} or one that expands to it, "
+            f"got {tuple(actual)}"
+        )
+
+
+def as_samples(data: Any, name: str = "data", *, dim: int | None = None) -> Tensor:
+    """Return `data` as a finite float tensor of shape (*batch, n, dim)."""
+    data = as_tensor(data, name)
+    meaning = f"(..., n, {'dim' if dim is None else dim})"
+    if data.ndim < 2:
+        raise ValueError(
+            f"{name}: expected shape {meaning}, one row a sample, got {tuple(data.shape)}"
+        )
+    if dim is not None and data.shape[-1] != dim:
+        raise ValueError(f"{name}: expected shape {meaning}, got {tuple(data.shape)}")
+    if data.shape[-1] == 0:
+        raise ValueError(f"{name}: expected at least one column, got shape {tuple(data.shape)}")
+    require_finite(data, name)
+    return data
+
+
+def as_square(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
+    """Return `matrix` as a finite float tensor of shape (*batch, dim, dim)."""
+    matrix = as_tensor(matrix, name)
+    side = "dim" if dim is None else dim
+    square = matrix.ndim >= 2 and matrix.shape[-1] == matrix.shape[-2] > 0
+    if not square or (dim is not None and matrix.shape[-1] != dim):
+        raise ValueError(f"{name}: expected shape (..., {side}, {side}), got {tuple(matrix.shape)}")
+    require_finite(matrix, name)
+    return matrix
+
+
+def as_scale_tril(scale_tril: Any, name: str = "scale_tril", *, dim: int | None = None) -> Tensor:
+    """Return a lower-triangular tensor (*batch, dim, dim) with a positive diagonal."""
+    scale_tril = as_square(scale_tril, name, dim=dim)
+    if bool((scale_tril.detach().triu(1) != 0).any()):
+        raise ValueError(
+            f"{name}: expected a lower-triangular matrix, got values above the diagonal"
+        )
+    smallest = scale_tril.detach().diagonal(dim1=-2, dim2=-1)
+    if smallest.numel() and not bool((smallest > 0).all()):
+        raise ValueError(
+            f"{name}: expected a positive diagonal, got {smallest.min().item():.6g} on it"
+        )
+    return scale_tril
+
+
+def as_gaussian(gaussian: Any, name: str) -> tuple[Tensor, Tensor]:
+    """Return (loc, scale_tril) of anything that has both, checked against each other."""
+    if not (hasattr(gaussian, "loc") and hasattr(gaussian, "scale_tril")):
+        raise TypeError(
+            f"{name}: expected an object with loc and scale_tril, got {_describe(gaussian)}"
+        )
+    return as_loc_and_scale_tril(
+        gaussian.loc, gaussian.scale_tril, f"{name}.loc", f"{name}.scale_tril"
+    )
+
+
+def as_loc_and_scale_tril(
+    loc: Any, scale_tril: Any, loc_name: str = "loc", scale_name: str = "scale_tril"
+) -> tuple[Tensor, Tensor]:
+    """Return loc (*batch, dim) and scale_tril (*batch, dim, dim), checked against each other."""
+    scale_tril = as_scale_tril(scale_tril, scale_name)
+    loc = as_tensor(loc, loc_name)
+    dim = scale_tril.shape[-1]
+    require_shape(loc, loc_name, (dim,), f"(..., {dim})")
+    require_finite(loc, loc_name)
+    require_same_kind(**{scale_name: scale_tril, loc_name: loc})
+    return loc, scale_tril
+
+
+def as_covariance(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
+    """Return a symmetric matrix (*batch, dim, dim); that it is definite, its factor will tell."""
+    matrix = as_square(matrix, name, dim=dim)
+    scale = matrix.detach().diagonal(dim1=-2, dim2=-1).abs().sqrt()
+    unit = scale[..., :, None] * scale[..., None, :]
+    asymmetry = (matrix - matrix.mT).detach().abs()
+    # Rounding leaves an asymmetry of a few units in the last place, relative to the scales.
+    allowed = 64 * torch.finfo(matrix.dtype).eps * unit
+    if bool((asymmetry > allowed).any()):
+        raise ValueError(
+            f"{name}: expected a symmetric matrix, got entries that differ from their mirror "
+            f"image by up to {asymmetry.max().item():.6g}"
+        )
+    return matrix
+
+
+def cholesky_factor(matrix: Tensor, name: str) -> Tensor:
+    """Cholesky factor (*batch, d, d); a ValueError says which element and column fails, and why."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    pivot = factor.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
+    variance = matrix.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
+    # pivot^2 / variance is the share of a column that the columns before it leave unexplained.
+    rounding = matrix.shape[-1] * torch.finfo(matrix.dtype).eps
+    dependent = pivot.square() <= rounding * variance
+    failed = (info > 0) | dependent.any(dim=-1)
+    if bool(failed.any()):
+        where = tuple(failed.nonzero()[0].tolist())
+        minor = int(info[where])
+        column = minor - 1 if minor > 0 else int(dependent[where].nonzero()[0, 0])
+        element = f" in batch element {where}" if where else ""
+        raise ValueError(
+            f"{name}: expected a positive definite matrix, got one that is not{element}: "
+            f"column {column} has no variance left beyond the columns before it"
+        )
+    return factor
+
+
+def as_device(device: Any, name: str = "device") -> torch.device:
+    """Return a torch.device that this machine has."""
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected a device such as 'cpu', 'cuda' or 'mps', got {device!r}"
+        ) from error
+    present = ["cpu"]
+    present += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    present += ["mps"] if torch.backends.mps.is_available() else []
+    known = {*present, *(name.split(":")[0] for name in present)}
+    if str(device) not in known and not (device.type in ("cpu", "mps") and device.type in known):
+        raise ValueError(
+            f"{name}: expected a device that is there ({', '.join(present)}), got {str(device)!r}"
+        )
+    return device
+
+
+def require_count(value: Any, name: str, *, minimum: int = 1, maximum: float = math.inf) -> int:
+    """Return a whole number between `minimum` and `maximum`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected a whole number, got {_describe(value)}")
+    if not minimum <= value <= maximum:
+        limit = f"at least {minimum}" if maximum == math.inf else f"from {minimum} to {maximum}"
+        raise ValueError(f"{name}: expected a whole number {limit}, got {value}")
+    return int(value)
+
+
+def require_number(value: Any, name: str, *, above: float = -math.inf) -> float:
+    """Return a finite real number greater than `above`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{name}: expected a number, got {_describe(value)}")
+    if not math.isfinite(value) or value <= above:
+        limit = "a finite number" if above == -math.inf else f"a finite number above {above}"
+        raise ValueError(f"{name}: expected {limit}, got {value}")
+    return float(value)
+
+
+def _describe(value: Any) -> str:
+    return "None" if value is None else f"{type(value).__name__} {value!r}"[:80]
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
