@@ -25,11 +25,11 @@ unexport PYTHONPATH
 test notebooks: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test notebooks lint format clean
+.PHONY: help setup lab test test-static notebooks lint format clean
 
 help:  ## list these verbs
 	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s%s\n", $$1, $$2 }'
 
 setup: $(STAMP)  ## create .venv and install the course in it (does nothing when that is done)
 
@@ -56,6 +56,9 @@ lint: $(STAMP)  ## check style and spelling
 test: lint  ## run every test and every notebook (ARGS go to pytest)
 	$(RUN) pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	  --nbval-kernel-startup-timeout=120 $(wildcard notebooks) tests $(ARGS)
+
+test-static: $(STAMP)  ## check the form of the notebooks without running them
+	$(RUN) pytest -q tests/test_notebooks_static.py $(ARGS)
 
 notebooks: $(STAMP)  ## re-execute the notebooks and store what changed (ONLY=01 for one of them)
 	"$(BIN)/python" tests/store_notebooks.py $(ONLY) $(ARGS)

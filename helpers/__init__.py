@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from helpers.exercises import check
     from helpers.plotting import (
         COLORS,
+        WIDE,
         ellipse_points,
         plot_ellipse,
         plot_gap,
@@ -73,6 +74,7 @@ _LAZY = {
     "exercises": ("check",),
     "plotting": (
         "COLORS",
+        "WIDE",
         "ellipse_points",
         "plot_ellipse",
         "plot_gap",
@@ -93,6 +95,7 @@ _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
 
 __all__ = [
     "COLORS",
+    "WIDE",
     "CovarianceLearner",
     "CovarianceModel",
     "Dataset",

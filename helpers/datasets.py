@@ -84,8 +84,10 @@ def two_correlated(n: int, seed: int = 42, dtype: torch.dtype = torch.float64) -
     """
     n = require_count(n, "n")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
+        # In float32 whatever the default dtype: other dtypes draw other numbers.
         truth = torch.distributions.MultivariateNormal(
-            torch.tensor(TOY_LOC), torch.tensor(TOY_COVARIANCE)
+            torch.tensor(TOY_LOC, dtype=torch.float32),
+            torch.tensor(TOY_COVARIANCE, dtype=torch.float32),
         )
         return truth.sample((n,)).to(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -48,7 +49,7 @@ def declared_requirements() -> tuple[SpecifierSet, list[Requirement]]:
 
 
 def _python_line(specifier: SpecifierSet) -> tuple[bool, str]:
-    version = platform.python_version()
+    version = ".".join(map(str, sys.version_info[:3]))
     if specifier.contains(version, prereleases=True):
         return True, f"[OK]   python {version}"
     return False, (

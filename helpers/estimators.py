@@ -45,7 +45,9 @@ def maximum_likelihood(data: Any) -> Gaussian:
     statistics = as_statistics(data)
     require_maximum(statistics)
     covariance = statistics.covariance_matrix(correction=0)
-    return Gaussian(statistics.mean, cholesky_factor(covariance, "data: covariance"))
+    return Gaussian(
+        statistics.mean, cholesky_factor(covariance, "data: covariance", statistics.count)
+    )
 
 
 def minimum_nll(data: Any) -> Tensor:

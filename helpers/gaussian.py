@@ -7,7 +7,7 @@ diagonal. Nothing here inverts a matrix, takes a determinant, or factorises a co
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from helpers.validation import (
     as_samples,
     as_scale_tril,
     as_tensor,
+    common_batch_shape,
     require_count,
     require_finite,
     require_same_kind,
@@ -96,7 +97,7 @@ def mahalanobis(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
     """
     loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
     value = as_samples(value, "value", dim=loc.shape[-1])
-    require_same_kind(scale_tril=scale_tril, value=value)
+    _require_fitting(value, loc, scale_tril)
     return _mahalanobis(value, loc, scale_tril)
 
 
@@ -130,7 +131,7 @@ def log_prob(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
     """
     loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
     value = as_samples(value, "value", dim=loc.shape[-1])
-    require_same_kind(scale_tril=scale_tril, value=value)
+    _require_fitting(value, loc, scale_tril)
     d = loc.shape[-1]
     distance = _mahalanobis(value, loc, scale_tril)  # (*batch, n)
     return -0.5 * (d * LOG_2PI + _log_det(scale_tril)[..., None] + distance)
@@ -197,6 +198,12 @@ def kl_divergence(p: Any, q: Any) -> Tensor:
     d = p_loc.shape[-1]
     require_shape(q_loc, "q.loc", (d,), f"(..., {d}) like p")
     require_same_kind(p=p_loc, q=q_loc)
+    common_batch_shape(
+        p_loc=p_loc.shape[:-1],
+        p_scale_tril=p_scale_tril.shape[:-2],
+        q_loc=q_loc.shape[:-1],
+        q=q_scale_tril.shape[:-2],
+    )
     whitened = torch.linalg.solve_triangular(q_scale_tril, p_scale_tril, upper=False)
     shift = _mahalanobis(p_loc[..., None, :], q_loc, q_scale_tril)[..., 0]  # (*batch,)
     squares = whitened.square().sum(dim=(-2, -1))
@@ -271,12 +278,18 @@ def condition(gaussian: Any, dims: Sequence[int], value: Tensor) -> Gaussian:
     require_shape(value, "value", (len(known),), f"(..., {len(known)})")
     require_finite(value, "value")
     require_same_kind(loc=loc, value=value)
+    common_batch_shape(loc=loc.shape[:-1], scale_tril=scale_tril.shape[:-2], value=value.shape[:-1])
     k = len(known)
     factor = _triangular(scale_tril[..., known + rest, :])
     a, b, c = factor[..., :k, :k], factor[..., k:, :k], factor[..., k:, k:]
     residual = (value - loc[..., known])[..., None]  # (*batch, k, 1)
     shift = b @ torch.linalg.solve_triangular(a, residual, upper=False)
     return Gaussian(loc[..., rest] + shift[..., 0], c)
+
+
+def _require_fitting(value: Tensor, loc: Tensor, scale_tril: Tensor) -> None:
+    require_same_kind(scale_tril=scale_tril, value=value)
+    common_batch_shape(loc=loc.shape[:-1], scale_tril=scale_tril.shape[:-2], value=value.shape[:-2])
 
 
 def _log_det(scale_tril: Tensor) -> Tensor:
@@ -291,12 +304,14 @@ def _mahalanobis(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
 
 def _triangular(factor: Tensor) -> Tensor:
     """The lower-triangular L, positive on the diagonal, with L L^T = factor factor^T."""
-    upper = torch.linalg.qr(factor.mT, mode="r").R  # (*batch, k, k)
+    upper = torch.linalg.qr(factor.mT).R  # (*batch, k, k)
     sign = torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(upper.dtype)
     return (upper * sign[..., None]).mT.tril()
 
 
 def _as_dims(dims: Sequence[int], d: int) -> list[int]:
+    if isinstance(dims, (str, Tensor)) or not isinstance(dims, Iterable):
+        raise TypeError(f"dims: expected a sequence of whole numbers, got {dims!r}")
     indices = [require_count(index, "dims", minimum=0, maximum=d - 1) for index in dims]
     if not indices or len(set(indices)) != len(indices):
         raise ValueError(f"dims: expected different indices, at least one, got {list(dims)}")

@@ -116,4 +116,3 @@ class Recorder:
             "gap": list(state["gap"].to(self.device)),
             "time": state["time"].tolist(),
         }
-        self.elapsed = self.rows["time"][-1]

@@ -14,8 +14,11 @@ from helpers.statistics import SufficientStatistics, mean_log_prob
 from helpers.validation import (
     as_samples,
     as_square,
+    as_tensor,
     require_broadcastable,
+    require_finite,
     require_same_kind,
+    require_shape,
 )
 
 
@@ -177,7 +180,16 @@ class GaussianLikelihood(CovarianceModel):
         ----------
         loc : Tensor, shape (*batch_shape, d)
         scale_tril : Tensor, shape (*batch_shape, d, d)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If shapes do not match or `scale_tril` is no Cholesky factor; nothing is then set.
         """
+        loc = as_tensor(loc, "loc")
+        require_shape(loc, "loc", (self.dim,), f"(..., {self.dim})")
+        require_broadcastable(self.batch_shape, "loc", loc.shape[:-1])
+        require_finite(loc, "loc")
         self.scale.assign(scale_tril)
         self.loc.copy_(loc)
 

@@ -15,9 +15,9 @@ from helpers.statistics import SufficientStatistics
 from helpers.validation import (
     as_covariance,
     as_samples,
-    as_tensor,
     cholesky_factor,
     require_broadcastable,
+    require_finite,
     require_shape,
 )
 
@@ -29,19 +29,23 @@ class LikelihoodObjective:
     the model, so that the yardstick is finer than what it measures.
     """
 
+    unit = 1.0  # of the gap: nats have no scale
+
     def __init__(self, model: GaussianLikelihood, data: Any, device: torch.device) -> None:
         if isinstance(data, SufficientStatistics):
             self.samples: Tensor | None = None
-            statistics = data.to(device=device, dtype=widest_dtype(device))
+            statistics = data.to(device=device, dtype=widest_dtype(device)).detach()
             require_shape(statistics.mean, "data.mean", (model.dim,), f"(..., {model.dim})")
+            require_finite(statistics.mean, "data.mean")
+            require_finite(statistics.scatter, "data.scatter")
         else:
-            self.samples = as_samples(as_tensor(data, "data"), dim=model.dim).to(device)
+            self.samples = as_samples(data, dim=model.dim).detach().to(device)
             statistics = SufficientStatistics.from_data(self.samples.to(widest_dtype(device)))
         require_broadcastable(model.batch_shape, "data", statistics.batch_shape)
         self.statistics = statistics
         self.optimum = maximum_likelihood(statistics)  # raises where there is none
         self.minimum = entropy(self.optimum.scale_tril)
-        self.count: int | None = int(statistics.count.min()) if statistics.count.numel() else 1
+        self.count: int | None = int(statistics.count.min()) if statistics.count.numel() else None
 
     @property
     def loc(self) -> Tensor:
@@ -77,10 +81,13 @@ class MeanSquaredErrorObjective:
     loc: Tensor | None = None
 
     def __init__(self, model: CovarianceLearner, target: Any, device: torch.device) -> None:
-        target = as_covariance(target, "data", dim=model.dim).to(device)
+        target = as_covariance(target, "data", dim=model.dim).detach().to(device)
         require_broadcastable(model.batch_shape, "data", target.shape[:-2])
         self.covariance_matrix = target.to(widest_dtype(device))
         cholesky_factor(self.covariance_matrix, "data")  # raises if nothing reaches the target
+        # The loss has the units of a variance squared, so what is small depends on the smallest.
+        variance = self.covariance_matrix.diagonal(dim1=-2, dim2=-1)
+        self.unit = variance.min().square().item() if variance.numel() else 1.0
         self.minimum = self.covariance_matrix.new_zeros(target.shape[:-2])
 
     def training_data(self, dtype: torch.dtype) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective
 from helpers.statistics import SufficientStatistics, whiten
-from helpers.validation import cholesky_factor
+from helpers.validation import as_scale_tril, as_square, require_same_kind, try_cholesky
 
 ADAM_LEARNING_RATE = 0.05
 
@@ -49,6 +49,11 @@ def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
     Tensor, shape (*batch, d, d)
         The next factor, lower triangular with a positive diagonal.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or `covariance_matrix` is not positive definite.
+
     Notes
     -----
     Write the next factor as L T. At T = I, in the coordinates log T_ii and T_ij, the gradient of
@@ -66,8 +71,17 @@ def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
     ----------
     Amari (1998), Natural gradient works efficiently in learning. Neural Computation 10, 251-276.
     """
+    scale_tril = as_scale_tril(scale_tril)
+    covariance_matrix = as_square(covariance_matrix, "covariance_matrix", dim=scale_tril.shape[-1])
+    require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
     whitened = whiten(covariance_matrix, scale_tril)  # A
-    return scale_tril @ (whitened / whitened.diagonal(dim1=-2, dim2=-1).sqrt()[..., None, :]).tril()
+    variance = whitened.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
+    if not bool((variance > 0).all()):
+        raise ValueError(
+            f"covariance_matrix: expected a positive definite matrix, got one with variance "
+            f"{variance.min().item():.3g} in the coordinates of scale_tril"
+        )
+    return scale_tril @ (whitened / variance.sqrt()[..., None, :]).tril()
 
 
 class NaturalGradient:
@@ -116,8 +130,9 @@ class OnlineNaturalGradient:
         seen = SufficientStatistics.from_data(batch.to(self.dtype))
         self.statistics = seen if self.statistics is None else self.statistics.merge(seen)
         covariance = self.statistics.covariance_matrix(correction=0)
-        if bool((torch.linalg.cholesky_ex(covariance).info == 0).all()):
-            self.model.assign(self.statistics.mean, cholesky_factor(covariance, "data"))
+        scale_tril, failed, _ = try_cholesky(covariance, self.statistics.count)
+        if not bool(failed.any()):
+            self.model.assign(self.statistics.mean, scale_tril)
 
     def state_dict(self) -> dict[str, Any]:
         """The statistics of what was seen."""

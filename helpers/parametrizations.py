@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from helpers.validation import as_scale_tril, as_tensor, require_count, require_shape
+from helpers.validation import (
+    as_scale_tril,
+    as_tensor,
+    require_broadcastable,
+    require_count,
+    require_same_kind,
+)
 
 
 def log_cholesky(log_diagonal: Tensor, below_diagonal: Tensor) -> Tensor:
@@ -39,9 +45,16 @@ def log_cholesky(log_diagonal: Tensor, below_diagonal: Tensor) -> Tensor:
     """
     log_diagonal = as_tensor(log_diagonal, "log_diagonal")
     below_diagonal = as_tensor(below_diagonal, "below_diagonal")
-    d = log_diagonal.shape[-1] if log_diagonal.ndim else 0
+    if log_diagonal.ndim == 0:
+        raise ValueError("log_diagonal: expected shape (..., d), got ()")
+    d = log_diagonal.shape[-1]
     k = d * (d - 1) // 2
-    require_shape(below_diagonal, "below_diagonal", (k,), f"(..., {k}) for {d} variables")
+    require_same_kind(log_diagonal=log_diagonal, below_diagonal=below_diagonal)
+    if below_diagonal.shape != (*log_diagonal.shape[:-1], k):
+        raise ValueError(
+            f"below_diagonal: expected shape {(*log_diagonal.shape[:-1], k)} for {d} variables, "
+            f"got {tuple(below_diagonal.shape)}"
+        )
     rows, columns = torch.tril_indices(d, d, offset=-1, device=log_diagonal.device)
     scale_tril = torch.diag_embed(log_diagonal.exp())  # (*batch, d, d)
     scale_tril[..., rows, columns] = below_diagonal
@@ -112,6 +125,8 @@ class LogCholesky(nn.Module):
     @torch.no_grad()
     def assign(self, scale_tril: Tensor) -> None:
         """Set the parameters so that the factor is `scale_tril`, (*batch_shape, d, d)."""
+        scale_tril = as_scale_tril(scale_tril, dim=self.log_diagonal.shape[-1])
+        require_broadcastable(self.log_diagonal.shape[:-1], "scale_tril", scale_tril.shape[:-2])
         log_diagonal, below_diagonal = log_cholesky_inverse(scale_tril)
         self.log_diagonal.copy_(log_diagonal)
         self.below_diagonal.copy_(below_diagonal)

@@ -22,6 +22,8 @@ class ProgressBar:
     """
 
     def __init__(self, total: int, show: bool | None = None, done: int = 0) -> None:
+        if show not in (None, True, False):
+            raise TypeError(f"progress: expected True, False or None, got {show!r}")
         self.total = total
         self.done = done
         patience = {None: PATIENCE, True: 0.0, False: float("inf")}[show]

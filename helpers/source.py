@@ -28,7 +28,10 @@ def source_of(thing: Any, *, docstring: bool = False) -> str:
     """
     if isinstance(thing, property):
         thing = thing.fget
-    source = textwrap.dedent(inspect.getsource(thing))
+    try:
+        source = textwrap.dedent(inspect.getsource(thing))
+    except OSError as error:
+        raise TypeError(f"thing: expected one with Python source, got {thing!r}") from error
     if docstring:
         return source.rstrip()
     lines = source.splitlines()

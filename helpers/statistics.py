@@ -12,6 +12,7 @@ from helpers.gaussian import LOG_2PI, log_det
 from helpers.validation import (
     as_loc_and_scale_tril,
     as_samples,
+    as_tensor,
     require_broadcastable,
     require_count,
     require_finite,
@@ -38,6 +39,21 @@ class SufficientStatistics:
     count: Tensor
     mean: Tensor
     scatter: Tensor
+
+    def __post_init__(self) -> None:
+        """Check that the three parts belong together; ValueError or TypeError if not."""
+        as_tensor(self.mean, "mean")
+        as_tensor(self.scatter, "scatter")
+        if not isinstance(self.count, Tensor) or self.count.dtype != torch.int64:
+            raise TypeError(f"count: expected a Tensor of int64, got {self.count!r}")
+        batch, d = self.mean.shape[:-1], self.mean.shape[-1]
+        for name, part, shape in (
+            ("count", self.count, (*batch,)),
+            ("scatter", self.scatter, (*batch, d, d)),
+        ):
+            if tuple(part.shape) != shape:
+                raise ValueError(f"{name}: expected shape {shape}, got {tuple(part.shape)}")
+        require_same_kind(mean=self.mean, scatter=self.scatter)
 
     @classmethod
     def from_data(cls, data: Any) -> SufficientStatistics:
@@ -111,12 +127,17 @@ class SufficientStatistics:
         """
         if not isinstance(other, SufficientStatistics):
             raise TypeError(f"other: expected SufficientStatistics, got {type(other).__name__}")
-        require_shape(other.mean, "other.mean", tuple(self.mean.shape), f"{tuple(self.mean.shape)}")
+        if other.mean.shape != self.mean.shape:
+            raise ValueError(
+                f"other: expected a mean of shape {tuple(self.mean.shape)}, "
+                f"got {tuple(other.mean.shape)}"
+            )
         require_same_kind(self=self.mean, other=other.mean)
         count = self.count + other.count  # (*batch,)
-        share = (other.count / count.clamp(min=1)).to(self.mean.dtype)  # n_b / n
+        # A quotient of integers would come in float32, whatever the dtype of the data.
+        share = other.count.to(self.mean.dtype) / count.clamp(min=1)  # n_b / n
         delta = other.mean - self.mean  # (*batch, d)
-        between = (self.count * share)[..., None, None].to(self.mean.dtype) * _outer(delta)
+        between = (self.count * share)[..., None, None] * _outer(delta)
         return SufficientStatistics(
             count,
             self.mean + share[..., None] * delta,
@@ -144,7 +165,8 @@ class SufficientStatistics:
         fewest = int(self.count.min()) if self.count.numel() else correction + 1
         if fewest <= correction:
             raise ValueError(
-                f"correction: expected fewer than the {fewest} samples there are, got {correction}"
+                f"count: expected more than {correction} samples for correction={correction}, "
+                f"got {fewest}"
             )
         return self.scatter / (self.count - correction)[..., None, None]
 
@@ -157,6 +179,10 @@ class SufficientStatistics:
         return SufficientStatistics(
             self.count.to(mean.device), mean, self.scatter.to(*args, **kwargs)
         )
+
+    def detach(self) -> SufficientStatistics:
+        """The same statistics without their history of gradients."""
+        return SufficientStatistics(self.count, self.mean.detach(), self.scatter.detach())
 
 
 def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Tensor) -> Tensor:
@@ -191,7 +217,8 @@ def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Ten
     d = loc.shape[-1]
     require_shape(statistics.mean, "statistics.mean", (d,), f"(..., {d})")
     require_same_kind(scale_tril=scale_tril, statistics=statistics.mean)
-    require_broadcastable(loc.shape[:-1], "statistics", statistics.batch_shape)
+    batch_shape = torch.broadcast_shapes(loc.shape[:-1], scale_tril.shape[:-2])
+    require_broadcastable(batch_shape, "statistics", statistics.batch_shape)
     moment = statistics.covariance_matrix() + _outer(statistics.mean - loc)  # (*batch, d, d)
     distance = whiten(moment, scale_tril).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
     return -0.5 * (d * LOG_2PI + log_det(scale_tril) + distance)

@@ -57,7 +57,8 @@ def fit(
     device : torch.device or str, optional
         Moves the model there, and the data once. By default the model stays where it is.
     tol : float, optional
-        Gap to the exact optimum at which a full-batch fit ends; 1e-10 by default.
+        Gap to the exact optimum at which a full-batch fit ends. By default 1e-10 nats; for a
+        mean squared error 1e-10 times the smallest variance squared.
     max_steps : int, optional
         Largest number of steps. By default 100 for the natural gradient, 1,000 for L-BFGS and
         2,000 for others; in mini-batches one epoch for the natural gradient and 50 for others.
@@ -82,8 +83,9 @@ def fit(
     FloatingPointError
         If training leaves the finite numbers. The model is left as it was.
     """
-    device, tol = _check(model, batch_size, device, tol, seed)
+    device = _check(model, batch_size, device, tol, seed)
     objective = make_objective(model, data, device)
+    tol = DEFAULT_TOLERANCE * objective.unit if tol is None else float(tol)
     n_batches = _n_batches(objective, batch_size)
     max_steps = _max_steps(optimizer, n_batches, max_steps)
     state = None if checkpoint is None or not Path(checkpoint).exists() else checkpoint
@@ -97,6 +99,7 @@ def fit(
             optimizer, model, objective, online=n_batches is not None, max_steps=max_steps
         )
         settings = {
+            "model": _kind(model),
             "optimizer": stepper.name,
             "batch_size": batch_size,
             "max_steps": max_steps,
@@ -146,7 +149,7 @@ class _Run:
                 if n_batches is None and self._worst_gap() <= tol:
                     break
                 self.recorder.start()
-                self.stepper.step(next(batches))
+                self._step(next(batches))
                 self.recorder.stop()
                 self.n_steps += 1
                 bar.advance()
@@ -174,6 +177,7 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.stepper.load_state_dict(state["stepper"])
         self.recorder.load_state_dict(state["records"])
+        self.recorder.elapsed = state["elapsed"]  # past the last record, in mini-batches
         self.n_steps = state["n_steps"]
 
     def _batches(self, n_batches: int | None) -> Iterator[Any]:
@@ -189,11 +193,20 @@ class _Run:
         while True:
             epoch, first = divmod(step, n_batches)
             # An order that depends on seed and epoch alone, so that a resumed fit meets it again.
-            generator = torch.Generator().manual_seed(1_000_003 * self.settings["seed"] + epoch)
+            generator = torch.Generator().manual_seed(
+                (1_000_003 * self.settings["seed"] + epoch) % 2**63
+            )
             order = torch.randperm(n, generator=generator).to(self.device)
             for index in order.split(self.settings["batch_size"])[first:]:
                 yield samples[..., index, :]
                 step += 1
+
+    def _step(self, batch: Any) -> None:
+        try:
+            self.stepper.step(batch)
+        except ValueError:
+            self._record()  # raises FloatingPointError if that is why
+            raise
 
     @torch.no_grad()
     def _record(self) -> None:
@@ -223,6 +236,7 @@ class _Run:
             "stepper": self.stepper.state_dict(),
             "records": self.recorder.state_dict(),
             "n_steps": self.n_steps,
+            "elapsed": self.recorder.elapsed,
         }
         save_checkpoint(self.checkpoint, state)
 
@@ -237,9 +251,7 @@ class _Run:
         )
 
 
-def _check(
-    model: Any, batch_size: Any, device: Any, tol: Any, seed: Any
-) -> tuple[torch.device, float]:
+def _check(model: Any, batch_size: Any, device: Any, tol: Any, seed: Any) -> torch.device:
     if not isinstance(model, CovarianceModel):
         raise TypeError(
             f"model: expected a CovarianceLearner or a GaussianLikelihood, "
@@ -253,9 +265,17 @@ def _check(
                 f"got {batch_size}"
             )
     require_count(seed, "seed", minimum=0)
-    home = model.scale.log_diagonal.device
-    device = home if device is None else as_device(device)
-    return device, DEFAULT_TOLERANCE if tol is None else require_number(tol, "tol", above=0)
+    if tol is not None:
+        require_number(tol, "tol", above=0)
+    return model.scale.log_diagonal.device if device is None else as_device(device)
+
+
+def _kind(model: CovarianceModel) -> str:
+    """What a checkpoint must agree on for a model to take its parameters."""
+    dtype = model.scale.log_diagonal.dtype
+    return (
+        f"{type(model).__name__}(dim={model.dim}, batch_shape={tuple(model.batch_shape)}, {dtype})"
+    )
 
 
 def _n_batches(objective: Objective, batch_size: int | None) -> int | None:

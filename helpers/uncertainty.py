@@ -166,5 +166,8 @@ def judge(gap: float | Tensor, dim: int, count: int) -> Verdict:
     TypeError, ValueError
         If an argument does not fit, or the gap is not finite.
     """
-    worst = gap.detach().max().item() if isinstance(gap, Tensor) else gap
-    return Verdict(require_number(worst, "gap"), expected_gap(dim, count))
+    if isinstance(gap, Tensor):
+        if not gap.numel():
+            raise ValueError(f"gap: expected at least one, got shape {tuple(gap.shape)}")
+        gap = gap.detach().max().item()
+    return Verdict(require_number(gap, "gap"), expected_gap(dim, count))

@@ -15,7 +15,13 @@ FLOATING = (torch.float32, torch.float64)
 def as_tensor(value: Any, name: str) -> Tensor:
     """Return a float32 or float64 tensor; a NumPy array is taken without copying where possible."""
     if isinstance(value, np.ndarray):
-        value = torch.as_tensor(value) if value.dtype.kind in "fiub" else value
+        if value.dtype.name not in ("float32", "float64"):
+            raise ValueError(
+                f"{name}: expected dtype float32 or float64, got {value.dtype}; "
+                f"convert it, for example with .astype(float)"
+            )
+        # torch wants native byte order, no negative strides, and warns of read-only memory.
+        value = torch.as_tensor(np.require(value, value.dtype.newbyteorder("="), "CW"))
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor or numpy.ndarray, got {_describe(value)}")
     if value.dtype not in FLOATING:
@@ -72,6 +78,18 @@ def require_broadcastable(expected: torch.Size, name: str, actual: torch.Size) -
             f"{name}: expected batch shape {tuple(expected)} or one that expands to it, "
             f"got {tuple(actual)}"
         )
+
+
+def common_batch_shape(**shapes: torch.Size) -> torch.Size:
+    """Return the batch shape that all of them expand to; the last is blamed if there is none."""
+    *others, (name, actual) = shapes.items()
+    try:
+        return torch.broadcast_shapes(*shapes.values())
+    except RuntimeError:
+        expected = ", ".join(f"{tuple(shape)} of {other}" for other, shape in others)
+        raise ValueError(
+            f"{name}: expected a batch shape that goes with {expected}, got {tuple(actual)}"
+        ) from None
 
 
 def as_samples(data: Any, name: str = "data", *, dim: int | None = None) -> Tensor:
@@ -137,13 +155,19 @@ def as_loc_and_scale_tril(
     require_shape(loc, loc_name, (dim,), f"(..., {dim})")
     require_finite(loc, loc_name)
     require_same_kind(**{scale_name: scale_tril, loc_name: loc})
+    common_batch_shape(**{scale_name: scale_tril.shape[:-2], loc_name: loc.shape[:-1]})
     return loc, scale_tril
 
 
 def as_covariance(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
     """Return a symmetric matrix (*batch, dim, dim); that it is definite, its factor will tell."""
     matrix = as_square(matrix, name, dim=dim)
-    scale = matrix.detach().diagonal(dim1=-2, dim2=-1).abs().sqrt()
+    variance = matrix.detach().diagonal(dim1=-2, dim2=-1)  # (*batch, dim)
+    if bool((variance < 0).any()):
+        raise ValueError(
+            f"{name}: expected variances on the diagonal, got {variance.min().item():.6g}"
+        )
+    scale = variance.sqrt()
     unit = scale[..., :, None] * scale[..., None, :]
     asymmetry = (matrix - matrix.mT).detach().abs()
     # Rounding leaves an asymmetry of a few units in the last place, relative to the scales.
@@ -156,23 +180,34 @@ def as_covariance(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
     return matrix
 
 
-def cholesky_factor(matrix: Tensor, name: str) -> Tensor:
-    """Cholesky factor (*batch, d, d); a ValueError says which element and column fails, and why."""
+def try_cholesky(matrix: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Cholesky factor (*batch, d, d), whether each failed (*batch,), and the column where it did.
+
+    `count`, (*batch,), says how many samples a covariance was summed over.
+    """
     factor, info = torch.linalg.cholesky_ex(matrix)
     pivot = factor.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
     variance = matrix.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
+    # Rounding grows with the columns and, like a random walk, with the samples that are summed:
+    # up to half of this was seen for up to 500,000 samples, four times leaves room.
+    terms = matrix.shape[-1] + (0 if count is None else count.to(matrix.dtype).sqrt()[..., None])
+    rounding = 4 * torch.finfo(matrix.dtype).eps * terms
     # pivot^2 / variance is the share of a column that the columns before it leave unexplained.
-    rounding = matrix.shape[-1] * torch.finfo(matrix.dtype).eps
     dependent = pivot.square() <= rounding * variance
-    failed = (info > 0) | dependent.any(dim=-1)
+    # LAPACK names the leading minor that fails; what stands in the factor after it means nothing.
+    column = torch.where(info > 0, info - 1, dependent.int().argmax(dim=-1))
+    return factor, (info > 0) | dependent.any(dim=-1), column
+
+
+def cholesky_factor(matrix: Tensor, name: str, count: Tensor | None = None) -> Tensor:
+    """Cholesky factor (*batch, d, d); a ValueError says which element and column fails, and why."""
+    factor, failed, column = try_cholesky(matrix, count)
     if bool(failed.any()):
         where = tuple(failed.nonzero()[0].tolist())
-        minor = int(info[where])
-        column = minor - 1 if minor > 0 else int(dependent[where].nonzero()[0, 0])
         element = f" in batch element {where}" if where else ""
         raise ValueError(
             f"{name}: expected a positive definite matrix, got one that is not{element}: "
-            f"column {column} has no variance left beyond the columns before it"
+            f"column {int(column[where])} has no variance left beyond the columns before it"
         )
     return factor
 

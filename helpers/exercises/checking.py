@@ -48,9 +48,7 @@ class Exercise:
         expected = [_values(self.solution, case) for case in self.cases]
         try:
             given = [_values(answer, case) for case in self.cases]
-        except (
-            Exception
-        ) as error:  # whatever a reader's code raises is theirs to see, as a sentence
+        except Exception as error:  # whatever a reader's code raises, they see as a sentence
             return False, f"your code raises {type(error).__name__}: {error}"
         if any(value is None or value is Ellipsis for value in given):
             return False, "nothing to check yet; your function returns None."

@@ -1,0 +1,207 @@
+"""Heat maps of matrices, alone or side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from torch import Tensor
+
+from helpers.plotting.arrays import as_array
+from helpers.plotting.style import STYLE_PARAMS, WIDE
+from helpers.validation import require_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+
+_MAX_ANNOTATED = 12
+
+
+def plot_matrix(
+    ax: Axes,
+    matrix: Tensor | ArrayLike,
+    *,
+    labels: Sequence[str] | None = None,
+    title: str | None = None,
+    fmt: str = ".2f",
+    center: float = 0.0,
+    vmax: float | None = None,
+) -> QuadMesh:
+    """Draw a matrix as a heat map with its numbers.
+
+    Blue is below `center`, red is above, and equal distances have equal strength. With more than
+    12 rows or columns the numbers would be illegible: a colour bar stands in for them.
+
+    Parameters
+    ----------
+    ax : Axes
+    matrix : Tensor or array, shape (n, m)
+    labels : sequence of str, optional
+        Names of the rows and the columns of a square matrix; otherwise their indices.
+    title : str, optional
+    fmt : str
+        Format of the numbers.
+    center : float
+        Value that is drawn white.
+    vmax : float, optional
+        Value of the strongest red; by default no value is beyond the scale.
+
+    Returns
+    -------
+    QuadMesh
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not two-dimensional and finite, `labels` do not fit, or `vmax` is not above
+        `center`.
+    """
+    matrix = as_array(matrix, "matrix", (None, None))
+    half_range = _half_range([matrix], center, vmax)
+    mesh = _heat_map(ax, matrix, labels, center, half_range)
+    if title is not None:
+        ax.set_title(title)
+    if _fits_numbers(matrix):
+        _write_numbers(ax, mesh, matrix, fmt)
+    else:
+        ax.figure.colorbar(mesh, ax=ax)
+    return mesh
+
+
+def plot_matrices(
+    matrices: Mapping[str, Tensor | ArrayLike],
+    *,
+    labels: Sequence[str] | None = None,
+    fmt: str = ".2f",
+    center: float = 0.0,
+    vmax: float | None = None,
+) -> Figure:
+    """Draw matrices side by side with one colour scale, so that colours compare across panels.
+
+    The rows are named at the left-hand panel only.
+
+    Parameters
+    ----------
+    matrices : mapping of str to Tensor or array, shape (n, m)
+        The keys become the titles.
+    labels, fmt, center, vmax
+        As in :func:`plot_matrix`, which also raises the errors.
+
+    Returns
+    -------
+    Figure
+        With one axes for each matrix, in order, and one for the colour bar.
+    """
+    if not matrices:
+        raise ValueError("matrices: expected at least one matrix, got none")
+    arrays = {name: as_array(matrix, name, (None, None)) for name, matrix in matrices.items()}
+    half_range = _half_range(arrays.values(), center, vmax)
+    width = min(WIDE[0], 1.0 + 2.9 * len(arrays))
+    # "compressed" is the constrained layout for panels of a fixed shape.
+    fig, axes = plt.subplots(
+        ncols=len(arrays), figsize=(width, 3.2), layout="compressed", squeeze=False
+    )
+    meshes = []
+    for ax, (name, array) in zip(axes[0], arrays.items(), strict=True):
+        meshes.append(_heat_map(ax, array, labels, center, half_range))
+        ax.set_title(name)
+        ax.tick_params(labelleft=ax is axes[0, 0])
+    fig.colorbar(meshes[0], ax=axes[0], shrink=0.8)
+    for ax, mesh, array in zip(axes[0], meshes, arrays.values(), strict=True):
+        if _fits_numbers(array):
+            _write_numbers(ax, mesh, array, fmt)
+    return fig
+
+
+def _half_range(
+    matrices: Iterable[NDArray[np.float64]], center: float, vmax: float | None
+) -> float:
+    """Distance from the centre of the colour scale to either end."""
+    if vmax is not None:
+        return require_number(vmax, "vmax", above=center) - center
+    largest = max(float(np.abs(matrix - center).max()) for matrix in matrices)
+    return largest or 1.0  # a constant matrix is white on any scale
+
+
+def _heat_map(
+    ax: Axes,
+    matrix: NDArray[np.float64],
+    labels: Sequence[str] | None,
+    center: float,
+    half_range: float,
+) -> QuadMesh:
+    if labels is not None and matrix.shape != (len(labels), len(labels)):
+        raise ValueError(
+            f"labels: expected one for each row and column of a square matrix, got {len(labels)} "
+            f"labels for shape {matrix.shape}"
+        )
+    # Without names, the indices: all of them, or about ten.
+    ticks = math.ceil(max(matrix.shape) / _MAX_ANNOTATED) if labels is None else list(labels)
+    sns.heatmap(
+        matrix,
+        ax=ax,
+        vmin=center - half_range,
+        vmax=center + half_range,
+        cmap=STYLE_PARAMS["image.cmap"],
+        cbar=False,
+        square=True,
+        xticklabels=ticks,
+        yticklabels=ticks,
+    )
+    ax.grid(False)
+    ax.spines[:].set_visible(True)
+    ax.tick_params(length=0, rotation=0)
+    if labels is not None and max(map(len, labels)) > 3:
+        plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+    return ax.collections[0]
+
+
+def _fits_numbers(matrix: NDArray[np.float64]) -> bool:
+    return max(matrix.shape) <= _MAX_ANNOTATED
+
+
+def _write_numbers(ax: Axes, mesh: QuadMesh, matrix: NDArray[np.float64], fmt: str) -> None:
+    texts = [_format_number(value, fmt) for value in matrix.flat]
+    figure = ax.get_figure(root=True)
+    figure.draw_without_rendering()  # the layout decides how large the cells are
+    cell = ax.get_window_extent().width / matrix.shape[1] * 72.0 / figure.dpi  # points
+    # A tenth of the cell stays free.
+    size = min(mpl.rcParams["font.size"], 0.9 * cell / max(map(_text_width, texts)))
+    colors = mesh.cmap(mesh.norm(matrix.ravel()))
+    for (row, column), text, color in zip(np.ndindex(matrix.shape), texts, colors, strict=True):
+        ax.text(
+            column + 0.5,
+            row + 0.5,
+            text,
+            ha="center",
+            va="center",
+            fontsize=size,
+            color=_readable_on(color),
+        )
+
+
+def _format_number(value: float, fmt: str) -> str:
+    text = format(value, fmt)
+    # Rounding can leave a zero with a sign, which says nothing and differs between machines.
+    return format(0.0, fmt) if text.startswith("-") and float(text) == 0.0 else text
+
+
+def _text_width(text: str) -> float:
+    """Width of a number in DejaVu Sans, in units of the font size."""
+    return sum(0.36 if character in "-." else 0.64 for character in text)
+
+
+def _readable_on(color: Sequence[float]) -> str:
+    """Black or white, whichever has the higher contrast (WCAG 2.2, relative luminance)."""
+    rgb = np.asarray(color[:3])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ (0.2126, 0.7152, 0.0722)
+    return "black" if luminance > 0.179 else "white"
