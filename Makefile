@@ -54,8 +54,8 @@ lint: $(STAMP)  ## check style and spelling
 	$(RUN) codespell_lib $(SOURCES) README.md
 
 test: lint  ## run every test and every notebook (ARGS go to pytest)
-	$(RUN) pytest -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=120 \
-	  --nbval-kernel-startup-timeout=120 $(wildcard notebooks) tests $(ARGS)
+	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env \
+	  --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 $(wildcard notebooks) tests $(ARGS)
 
 test-static: $(STAMP)  ## check the form of the notebooks without running them
 	$(RUN) pytest -q tests/test_notebooks_static.py $(ARGS)

@@ -6,7 +6,7 @@ Modules stand in floors; each imports only from the floors below it.
 1. gaussian, statistics, estimators, uncertainty: mathematics on tensors with batch dimensions
 2. parametrizations: from unconstrained parameters to `scale_tril`
 3. models, devices, history, progress, checkpoints, objectives, optimizers, training
-4. datasets, plotting, exercises, source, environment: what serves the notebooks
+4. datasets, plotting, exercises, source, environment, crossover: what serves the notebooks
 
 Floor 4 needs matplotlib, scikit-learn or IPython; its names are imported when they are first used,
 so that `import helpers` costs no more than `import torch`.

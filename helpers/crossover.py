@@ -349,7 +349,8 @@ def _describe_device(kind: str) -> str:
         return f"{torch.cuda.get_device_name()}, driver {_driver()}, CUDA {torch.version.cuda}"
     if kind == "mps":
         return "Apple GPU"
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU {platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _driver() -> str:

@@ -6,7 +6,13 @@ import torch
 
 
 def best_device() -> torch.device:
-    """The fastest kind of device that this machine has: cuda, else mps, else cpu."""
+    """The fastest kind of device that this machine has.
+
+    Returns
+    -------
+    torch.device
+        cuda if there is one, else mps, else cpu.
+    """
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -15,7 +21,14 @@ def best_device() -> torch.device:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was asked to do; on a CPU it always has."""
+    """Wait until a device has done all that it was asked to do; a CPU always has.
+
+    Without it a clock measures how long it took to ask.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

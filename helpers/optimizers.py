@@ -177,10 +177,19 @@ class GradientDescent:
     def state_dict(self) -> dict[str, Any]:
         """State of optimiser and schedule."""
         schedule = None if self.scheduler is None else self.scheduler.state_dict()
-        return {"optimizer": self.optimizer.state_dict(), "scheduler": schedule}
+        return {
+            "hyperparameters": repr(self.optimizer.defaults),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": schedule,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take both up again."""
+        """Take both up again; ValueError if the optimiser had other hyperparameters."""
+        expected, actual = repr(self.optimizer.defaults), state["hyperparameters"]
+        if actual != expected:
+            raise ValueError(
+                f"checkpoint: expected one of a fit with {self.name}({expected}), got {actual}"
+            )
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])

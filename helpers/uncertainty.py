@@ -13,7 +13,23 @@ ROUNDING = 1e-12  # nats; below it, the digits of a gap are those of the machine
 
 
 def n_free_parameters(dim: int) -> int:
-    """Free parameters of a Gaussian: d for the mean and d(d+1)/2 for the covariance."""
+    """Free parameters of a Gaussian: d for the mean and d(d+1)/2 for the covariance.
+
+    Parameters
+    ----------
+    dim : int
+        Number of variables d.
+
+    Returns
+    -------
+    int
+        p = d(d+3)/2.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dim` is no positive whole number.
+    """
     dim = require_count(dim, "dim")
     return dim * (dim + 3) // 2
 

@@ -1,0 +1,155 @@
+"""Exercises of notebook 01: log-determinant, sampling, and the free numbers of a covariance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from helpers.exercises.checking import Exercise
+
+
+def _log_det(scale_tril: Tensor) -> Tensor:
+    return 2 * scale_tril.diagonal().log().sum()
+
+
+def _samples(z: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    return loc + z @ scale_tril.mT
+
+
+def _below(matrix: Tensor) -> Tensor:
+    """Entries below the diagonal, row by row."""
+    rows, columns = torch.tril_indices(*matrix.shape, offset=-1)
+    return matrix[rows, columns]
+
+
+def _free_numbers(covariance_matrix: Tensor) -> tuple[Tensor, Tensor]:
+    scale_tril = torch.linalg.cholesky(covariance_matrix)
+    return scale_tril.diagonal().log(), _below(scale_tril)
+
+
+def _column_by_column(covariance_matrix: Tensor) -> tuple[Tensor, Tensor]:
+    upper = torch.linalg.cholesky(covariance_matrix).mT
+    rows, columns = torch.triu_indices(*upper.shape, offset=1)
+    return upper.diagonal().log(), upper[rows, columns]
+
+
+# Four variables, so that the order of the entries below the diagonal shows; no diagonal entry is 1,
+# whose logarithm would hide, and no two determinants are alike.
+FACTOR_4 = torch.tensor(
+    [
+        [2.0, 0.0, 0.0, 0.0],
+        [0.6, 0.7, 0.0, 0.0],
+        [-0.9, 0.4, 1.5, 0.0],
+        [0.3, -0.8, 0.2, 0.4],
+    ],
+    dtype=torch.float64,
+)
+FACTOR_2 = torch.tensor([[0.5, 0.0], [1.2, 3.0]], dtype=torch.float64)
+NOISE = torch.tensor(
+    [[0.4, -1.3, 0.8, 2.0], [1.1, 0.2, -0.7, 0.5], [-0.6, 0.9, 1.7, -1.4]], dtype=torch.float64
+)
+MEAN = torch.tensor([3.0, -2.0, 0.5, 10.0], dtype=torch.float64)
+
+EXERCISES = {
+    "01.1": Exercise(
+        solution=_log_det,
+        praise="a sum of d logarithms, where a determinant would have underflowed.",
+        mistakes={
+            "you are off by exactly half the log-determinant: this is that of L, and the "
+            "covariance is L times its transpose.": lambda scale_tril: (
+                scale_tril.diagonal().log().sum()
+            ),
+            "the sign is wrong: this is the log-determinant of the inverse, the precision.": (
+                lambda scale_tril: -_log_det(scale_tril)
+            ),
+            "this is the determinant itself; its logarithm is asked for.": lambda scale_tril: (
+                scale_tril.diagonal().prod().square()
+            ),
+            "this is the logarithm of a sum; the determinant is a product, and its logarithm a sum "
+            "of logarithms.": lambda scale_tril: 2 * scale_tril.diagonal().sum().log(),
+            "this uses the variances, the diagonal of the covariance; that is right only if "
+            "nothing is correlated.": lambda scale_tril: (
+                (scale_tril @ scale_tril.mT).diagonal().log().sum()
+            ),
+            "this is a logarithm to base 10; nats are to base e.": lambda scale_tril: (
+                2 * scale_tril.diagonal().log10().sum()
+            ),
+            "this is a logarithm to base 2; nats are to base e.": lambda scale_tril: (
+                2 * scale_tril.diagonal().log2().sum()
+            ),
+        },
+        cases=[(FACTOR_4,), (FACTOR_2,)],
+    ),
+    "01.2": Exercise(
+        solution=_samples,
+        praise="one product for all rows, and gradients flow through it to loc and scale_tril.",
+        mistakes={
+            "the spread is right, the place is not: the mean is missing.": (
+                lambda z, loc, scale_tril: z @ scale_tril.mT
+            ),
+            "one transpose is missing: with rows for samples, each row must come out as L times "
+            "that row of z.": lambda z, loc, scale_tril: loc + z @ scale_tril,
+            "the noise is multiplied by the covariance; the samples would have its square as "
+            "their covariance.": lambda z, loc, scale_tril: loc + z @ (scale_tril @ scale_tril.mT),
+            "only the diagonal of L is used, so the variables come out uncorrelated.": (
+                lambda z, loc, scale_tril: loc + z * scale_tril.diagonal()
+            ),
+            "the variances are right and the correlations are gone: each variable is scaled by "
+            "itself.": lambda z, loc, scale_tril: loc + z * scale_tril.norm(dim=-1),
+            "the mean goes through L, too; it is to be added afterwards.": (
+                lambda z, loc, scale_tril: (z + loc) @ scale_tril.mT
+            ),
+            "this is the way back, which turns samples into noise: it divides by L.": (
+                lambda z, loc, scale_tril: (
+                    torch.linalg.solve_triangular(scale_tril, (z - loc).mT, upper=False).mT
+                )
+            ),
+        },
+        cases=[
+            (NOISE, MEAN, FACTOR_4),
+            (NOISE[:, :2], MEAN[:2], FACTOR_2),
+        ],
+    ),
+    "01.3": Exercise(
+        solution=_free_numbers,
+        praise="log_cholesky would bring these numbers back to the covariance you started from.",
+        mistakes={
+            "the diagonal of L is there, its logarithm is not.": lambda covariance_matrix: (
+                _free_numbers(covariance_matrix)[0].exp(),
+                _free_numbers(covariance_matrix)[1],
+            ),
+            "these are the entries of the covariance; those of its factor are asked for.": (
+                lambda covariance_matrix: (
+                    covariance_matrix.diagonal().log(),
+                    _below(covariance_matrix),
+                )
+            ),
+            "the first part is the logarithm of the standard deviations, which is more than the "
+            "earlier variables leave over.": lambda covariance_matrix: (
+                0.5 * covariance_matrix.diagonal().log(),
+                _free_numbers(covariance_matrix)[1],
+            ),
+            "the first part is twice too large, as if it were meant for a variance.": (
+                lambda covariance_matrix: (
+                    2 * _free_numbers(covariance_matrix)[0],
+                    _free_numbers(covariance_matrix)[1],
+                )
+            ),
+            "the first part is right, the second comes from the covariance.": (
+                lambda covariance_matrix: (
+                    _free_numbers(covariance_matrix)[0],
+                    _below(covariance_matrix),
+                )
+            ),
+            "the numbers are right, the order is not: you went column by column.": (
+                _column_by_column
+            ),
+            "the second part is zero throughout: the entries above the diagonal of L say "
+            "nothing.": lambda covariance_matrix: (
+                _free_numbers(covariance_matrix)[0],
+                torch.zeros_like(_below(covariance_matrix)),
+            ),
+        },
+        cases=[(FACTOR_4 @ FACTOR_4.mT,), (FACTOR_2 @ FACTOR_2.mT,)],
+    ),
+}

@@ -1,0 +1,90 @@
+"""What several test modules share: where things are, small notebooks, and a place to run them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Drawing needs no window.
+matplotlib.use("agg")
+
+
+class Sandbox:
+    """A small copy of the checkout, in which notebooks are run as ``make test`` runs them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.helpers = folder / "helpers"
+        self.notebooks = folder / "notebooks"
+        self.figures = folder / "figures"
+        for name in ("notebooks", "figures", "tests"):
+            (folder / name).mkdir(parents=True)
+        for name in ("conftest.py", "pyproject.toml", "tests/nbval_rules.py"):
+            shutil.copy(ROOT / name, folder / name)
+
+    def copy_helpers(self) -> None:
+        """Put a copy of helpers/ here; kernels import it instead of the installed one."""
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "helpers", self.helpers, ignore=ignored, dirs_exist_ok=True)
+
+    def environment(self) -> dict[str, str]:
+        """One thread, our helpers before the installed ones, and nothing of an outer run."""
+        foreign = ("PYTEST_", "COVARIANCE_", "PYTHONPYCACHE")
+        outer = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        return {**outer, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(self.folder)}
+
+    def python(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run this interpreter here; what it said and its exit code."""
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=300,
+        )
+
+    def nbval(self, cells: list[str | Path], *options: str) -> subprocess.CompletedProcess[str]:
+        """Run notebooks, or cells of one, with nbval as ``make test`` does."""
+        plugins = ["-p", "no:cacheprovider", "-p", "no:xdist"]
+        how = [*plugins, "--nbval", "--nbval-current-env", "--color=no", *options]
+        return self.python("-m", "pytest", *how, *cells)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    """An empty copy of the checkout, with the machinery that runs notebooks and no notebook."""
+    return Sandbox(tmp_path / "a copy with spaces")
+
+
+@pytest.fixture
+def write_notebook() -> Callable[..., Path]:
+    """Write a notebook of the given cells, each with a fixed id; return its path."""
+
+    def write(path: Path, *cells: nbformat.NotebookNode) -> Path:
+        for number, cell in enumerate(cells):
+            cell["id"] = f"cell-{number}"
+        notebook = nbformat.v4.new_notebook(cells=list(cells))
+        notebook.metadata["kernelspec"] = {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        }
+        notebook.metadata["language_info"] = {"name": "python"}
+        nbformat.write(notebook, path)
+        return path
+
+    return write

@@ -1,0 +1,90 @@
+"""Exercises of notebook 04: solutions pass, and every usual mistake gets its own sentence."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from helpers.exercises.checking import TOLERANCE
+from helpers.exercises.notebook_04 import EXERCISES, break_even
+
+PAIRS = [(number, sentence) for number, one in EXERCISES.items() for sentence in one.mistakes]
+
+
+def raising(*_):
+    raise RuntimeError("shapes do not match")
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_the_solution_passes(number):
+    exercise = EXERCISES[number]
+    assert exercise.diagnose(exercise.solution) == (True, exercise.praise)
+
+
+@pytest.mark.parametrize(("number", "sentence"), PAIRS)
+def test_a_mistake_gets_its_own_sentence(number, sentence):
+    exercise = EXERCISES[number]
+    assert exercise.diagnose(exercise.mistakes[sentence]) == (False, sentence)
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "nothing to check yet"),
+        (..., "nothing to check yet"),
+        (lambda *_: None, "returns None"),
+        (lambda *_: ..., "returns None"),
+        (raising, "your code raises RuntimeError: shapes do not match"),
+        (lambda *_: torch.zeros(2, 7, 1), "yours is (2, 7, 1)"),
+        (lambda *_: "fast", "numbers are asked for"),
+        (3.0, "a function is asked for"),
+    ],
+)
+def test_an_answer_of_the_wrong_kind_gets_a_friendly_line(number, answer, told):
+    passed, sentence = EXERCISES[number].diagnose(answer)
+    assert not passed
+    assert told in sentence
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_other_values_are_not_diagnosed_by_guessing(number):
+    exercise = EXERCISES[number]
+    passed, sentence = exercise.diagnose(lambda *case: 1.234 * exercise.solution(*case) + 5.678)
+    assert not passed
+    assert sentence not in exercise.mistakes
+
+
+def test_merged_covariance_is_that_of_the_samples_together():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(30, 3, dtype=torch.float64, generator=generator) + 1
+    b = 2 * torch.randn(7, 3, dtype=torch.float64, generator=generator) - 3
+    parts = [(len(x), x.mean(0), torch.cov(x.mT, correction=0)) for x in (a, b)]
+    merged = EXERCISES["04.1"].solution(*parts[0], *parts[1])
+    together = torch.cov(torch.cat([a, b]).mT, correction=0)
+    torch.testing.assert_close(merged, together, rtol=1e-12, atol=1e-12)  # rounding of float64
+
+
+def test_squared_distances_agree_with_torch():
+    (case,) = EXERCISES["04.2"].cases
+    value, loc, scale_tril = case
+    with_an_axis = torch.distributions.MultivariateNormal(
+        loc[:, None], scale_tril=scale_tril[:, None]
+    )
+    log_det = 2 * scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+    expected = -2 * with_an_axis.log_prob(value) - 2 * math.log(2 * math.pi) - log_det
+    torch.testing.assert_close(EXERCISES["04.2"].solution(*case), expected, **TOLERANCE)
+
+
+def test_at_break_even_both_devices_take_the_same_time():
+    for cpu_call, cpu_each, gpu_call, gpu_each, transfer in EXERCISES["04.3"].cases:
+        batch = break_even(cpu_call, cpu_each, gpu_call, gpu_each, transfer)
+        on_gpu = [gpu_call + (gpu_each + transfer) * b for b in (min(batch, 1e9), 1e9)]
+        on_cpu = [cpu_call + cpu_each * b for b in (min(batch, 1e9), 1e9)]
+        if math.isinf(batch):
+            assert on_gpu[1] > on_cpu[1]
+        else:
+            assert on_gpu[0] == pytest.approx(on_cpu[0])
+            assert on_gpu[1] < on_cpu[1]

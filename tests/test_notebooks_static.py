@@ -1,0 +1,627 @@
+"""What every notebook must be before it is run: its form, its anatomy, its size and its prose.
+
+Each rule is a function from a notebook to a list of sentences, empty when the rule is kept. The
+second half of this file breaks each rule on purpose and sees it bite.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import statistics
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from store_notebooks import KERNELSPEC, code_cells, images, tags
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FIGURES = ROOT / "figures"
+
+TAGS = {"exercise", "solution", "nbval-ignore-output", "raises-exception", "setup"}
+MAX_IGNORED_OUTPUTS = 4
+MAX_TRACEBACK_LINES = 30
+MAX_CELL_LINES = 20
+MEDIAN_CELL_LINES = (3, 7)
+LESSON_CELLS = (20, 35)
+MAX_CODE_CELLS = 41
+WORDS = (1500, 2500)
+EXERCISES = 3
+MAX_PNG_BYTES = 2 * 1024**2
+LAST_SECTIONS = ["Recap", "Exercises", "What next", "References"]
+TABLE = ["you will", "you need", "it takes"]
+
+MACHINE_PATH = re.compile(
+    r"/home/|/root/|/Users/|/tmp/|[A-Z]:\\+Users|site-packages|dist-packages|ipykernel_\d+"
+)
+NETWORK = re.compile(
+    r"^\s*(?:import|from)\s+(?:requests|urllib|httpx|http|aiohttp|socket|ftplib)\b"
+    r"|^\s*!\s*(?:curl|wget|git)\b|\bfetch_openml\b|\bload_state_dict_from_url\b",
+    re.MULTILINE,
+)
+INSTALL = re.compile(r"^\s*[!%]\s*(?:python\S*\s+-m\s+)?(?:pip|conda|mamba|uv)\b", re.MULTILINE)
+FORBIDDEN = re.compile(r"\b(simply|just|obviously|easy|easily)\b", re.IGNORECASE)
+EXCLAMATION = re.compile(r"\w[)\"*_]*!(?=\s|$)")
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(<?([^)\s>]+)>?[^)]*\)")
+HEADING = re.compile(r"^(#{1,6})\s+(.*\S)", re.MULTILINE)
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w]|\.\d)")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+Rule = Callable[[NotebookNode], list[str]]
+RULES: list[Rule] = []
+
+
+def rule(function: Rule) -> Rule:
+    RULES.append(function)
+    return function
+
+
+def markdown(notebook: NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+def tagged(notebook: NotebookNode, tag: str) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if tag in tags(cell)]
+
+
+def numbered(notebook: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
+    """The code cells, each with the name by which a complaint calls it."""
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        yield f"code cell {number}", cell
+
+
+def without_code(text: str) -> str:
+    """Markdown without its fenced blocks; a span of code or a formula counts as the word `x`."""
+    text = re.sub(r"^(```|~~~).*?^\1", " ", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`+[^`]+`+", " x ", text)
+    text = re.sub(r"\$\$.+?\$\$", " x ", text, flags=re.DOTALL)
+    text = re.sub(r"(?<![\\$])\$[^$\n]+\$", " x ", text)
+    return re.sub(r"<[^>]+>", " ", text)
+
+
+def prose(text: str) -> str:
+    """The words of markdown that a reader reads: no code, no formulas, no addresses."""
+    return LINK.sub(r"\2", without_code(text))
+
+
+def headings(notebook: NotebookNode) -> list[tuple[int, str]]:
+    found = HEADING.findall("\n\n".join(map(without_code, markdown(notebook))))
+    return [(len(marks), title) for marks, title in found]
+
+
+def output_text(cell: NotebookNode) -> str:
+    """Everything printed below a cell, tracebacks too, without colours."""
+    parts = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            parts.append(output.text)
+        elif output.output_type == "error":
+            parts += [output.ename, output.evalue, *output.traceback]
+        else:
+            parts += [text for kind, text in output.data.items() if kind.startswith("text/")]
+    return ANSI.sub("", "\n".join(parts))
+
+
+def outside(name: str, value: float, limits: tuple[float, float]) -> list[str]:
+    low, high = limits
+    return [] if low <= value <= high else [f"{value} {name}, expected {low} to {high}"]
+
+
+# Form ----------------------------------------------------------------------------------------
+
+
+@rule
+def is_valid(notebook: NotebookNode) -> list[str]:
+    try:
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
+        return [str(error).splitlines()[0]]
+    return []
+
+
+@rule
+def metadata_are_minimal(notebook: NotebookNode) -> list[str]:
+    """No versions, no widget state, no timings: nothing that differs from machine to machine."""
+    expected = {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}}
+    found = [] if notebook.metadata == expected else ["notebook metadata are not the common ones"]
+    for name, cell in numbered(notebook):
+        if extra := set(cell.metadata) - {"tags", "jupyter"}:
+            found.append(f"{name} has metadata {sorted(extra)}")
+    return found
+
+
+@rule
+def every_cell_was_run_in_order(notebook: NotebookNode) -> list[str]:
+    """nbval passes a cell that was never run without looking at it."""
+    return [
+        f"code cell {number} has execution count {cell.execution_count}"
+        for number, cell in enumerate(code_cells(notebook), start=1)
+        if cell.execution_count != number
+    ]
+
+
+@rule
+def tags_are_known(notebook: NotebookNode) -> list[str]:
+    """nbval ignores a misspelt tag, and obeys comments that no list of tags would show."""
+    found = [
+        f"unknown tags {sorted(unknown)}"
+        for cell in notebook.cells
+        if (unknown := set(tags(cell)) - TAGS)
+    ]
+    commented = [name for name, cell in numbered(notebook) if "NBVAL_" in cell.source]
+    return found + [f"{name} has a comment for nbval: use a tag" for name in commented]
+
+
+@rule
+def few_outputs_are_ignored(notebook: NotebookNode) -> list[str]:
+    count = len(tagged(notebook, "nbval-ignore-output"))
+    return outside("cells tagged nbval-ignore-output", count, (0, MAX_IGNORED_OUTPUTS))
+
+
+@rule
+def errors_are_declared(notebook: NotebookNode) -> list[str]:
+    found = []
+    for name, cell in numbered(notebook):
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        declared = "raises-exception" in tags(cell)
+        if errors and not declared:
+            found.append(f"{name} fails with {errors[0].ename}")
+        if declared and not errors:
+            found.append(f"{name} is tagged raises-exception and raises none")
+        if any(len("\n".join(e.traceback).splitlines()) > MAX_TRACEBACK_LINES for e in errors):
+            found.append(f"{name} shows a traceback of more than {MAX_TRACEBACK_LINES} lines")
+    return found
+
+
+@rule
+def names_no_machine(notebook: NotebookNode) -> list[str]:
+    places = [("markdown", text) for text in markdown(notebook)]
+    places += [(name, cell.source + "\n" + output_text(cell)) for name, cell in numbered(notebook)]
+    return [f"{place}: {hit[0]}" for place, text in places if (hit := MACHINE_PATH.search(text))]
+
+
+@rule
+def needs_no_network_and_no_waiting(notebook: NotebookNode) -> list[str]:
+    patterns = {"the network": NETWORK, "an installer": INSTALL, "sleep": re.compile(r"\bsleep\(")}
+    return [
+        f"{name} uses {what}"
+        for name, cell in numbered(notebook)
+        for what, pattern in patterns.items()
+        if pattern.search(cell.source)
+    ]
+
+
+@rule
+def images_are_small(notebook: NotebookNode) -> list[str]:
+    size = sum(len(png) for cell in code_cells(notebook) for png in images(cell))
+    return outside("bytes of images", size, (0, MAX_PNG_BYTES))
+
+
+@rule
+def links_lead_somewhere(notebook: NotebookNode) -> list[str]:
+    """Relative links name files that exist; images are local and have a text in their place."""
+    found = []
+    for mark, label, target in LINK.findall("\n".join(markdown(notebook))):
+        remote = target.startswith(("http://", "https://", "mailto:"))
+        path, _, anchor = target.partition("#")
+        if mark and remote:
+            found.append(f"image from the network: {target}")
+        if mark and not label.strip():
+            found.append(f"image without a text: {target}")
+        if not remote and anchor:
+            found.append(f"headings have different names elsewhere, link to the file: {target}")
+        # An output image that is pasted into a cell is an attachment.
+        if not remote and not (ROOT / "notebooks" / unquote(path)).resolve().exists():
+            found.append(f"no such file: {target}")
+    if re.search(r"<img\b", "\n".join(markdown(notebook)), re.IGNORECASE):
+        found.append("an HTML image: write ![text](file)")
+    return found
+
+
+# Anatomy -------------------------------------------------------------------------------------
+
+
+@rule
+def begins_with_title_table_and_setup(notebook: NotebookNode) -> list[str]:
+    found = []
+    first = notebook.cells[0]
+    if first.cell_type != "markdown" or not first.source.startswith("# "):
+        found.append("the first cell is not the title")
+    before = notebook.cells[: notebook.cells.index(code_cells(notebook)[0])]
+    opening = "\n".join(cell.source for cell in before).lower()
+    found += [f"no table row '{row}' before the first code" for row in TABLE if row not in opening]
+    if "|" not in opening:
+        found.append("no table before the first code")
+    setup = tagged(notebook, "setup")
+    if len(setup) != 1 or setup[0] is not code_cells(notebook)[0]:
+        found.append("the first code cell, and no other, is to be tagged setup")
+    return found
+
+
+@rule
+def headings_are_in_order(notebook: NotebookNode) -> list[str]:
+    levels = headings(notebook)
+    found = [] if [level for level, _ in levels].count(1) == 1 else ["not one title, but more"]
+    found += [
+        f"heading '{title}' skips a level"
+        for (above, _), (level, title) in pairwise(levels)
+        if level > above + 1
+    ]
+    return found
+
+
+@rule
+def ends_with_the_common_sections(notebook: NotebookNode) -> list[str]:
+    titles = [title for level, title in headings(notebook) if level == 2]
+    last = [next((t for t in titles if name.lower() in t.lower()), None) for name in LAST_SECTIONS]
+    found = [f"no section '{name}'" for name, t in zip(LAST_SECTIONS, last, strict=True) if not t]
+    if not found and titles[-len(last) :] != last:
+        found.append(f"the last sections are {titles[-len(last) :]}, not {LAST_SECTIONS}")
+    return found
+
+
+@rule
+def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
+    found = outside("exercises", len(tagged(notebook, "exercise")), (EXERCISES, EXERCISES))
+    cells = code_cells(notebook)
+    for (name, cell), following in zip(numbered(notebook), [*cells[1:], None], strict=True):
+        if "exercise" in tags(cell) and (following is None or "solution" not in tags(following)):
+            found.append(f"{name} is an exercise without a solution after it")
+    if len(tagged(notebook, "solution")) != len(tagged(notebook, "exercise")):
+        found.append("not as many solutions as exercises")
+    hidden = {"source_hidden": True}
+    for name, cell in numbered(notebook):
+        if ("solution" in tags(cell)) != (cell.metadata.get("jupyter") == hidden):
+            found.append(f"{name}: solutions are collapsed, and nothing else")
+    return found
+
+
+# Size ----------------------------------------------------------------------------------------
+
+
+def lines_of_code(cell: NotebookNode) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+@rule
+def cells_are_short(notebook: NotebookNode) -> list[str]:
+    lines = {name: lines_of_code(cell) for name, cell in numbered(notebook)}
+    found = [f"{name} has {n} lines" for name, n in lines.items() if n > MAX_CELL_LINES]
+    exempt = {"exercise", "solution"}
+    lesson = [
+        n
+        for n, c in zip(lines.values(), code_cells(notebook), strict=True)
+        if not exempt & set(tags(c))
+    ]
+    found += outside("code cells in the lesson", len(lesson), LESSON_CELLS)
+    found += outside("code cells in all", len(lines), (0, MAX_CODE_CELLS))
+    if lesson:
+        found += outside("lines in the median cell", statistics.median(lesson), MEDIAN_CELL_LINES)
+    return found
+
+
+@rule
+def the_text_has_its_length(notebook: NotebookNode) -> list[str]:
+    words = sum(len(re.findall(r"\w[\w'’-]*", prose(text))) for text in markdown(notebook))
+    return outside("words", words, WORDS)
+
+
+# Prose ---------------------------------------------------------------------------------------
+
+
+@rule
+def the_voice_is_ours(notebook: NotebookNode) -> list[str]:
+    texts = [prose(text) for text in markdown(notebook)]
+    found = [f"the word '{hit[0]}'" for text in texts for hit in FORBIDDEN.finditer(text)]
+    shouts = [hit for text in texts for hit in EXCLAMATION.finditer(text)]
+    return found + ["a sentence ends with an exclamation mark"] * len(shouts)
+
+
+@rule
+def numbers_in_prose_come_from_cells(notebook: NotebookNode) -> list[str]:
+    """A number with decimals stands in a cell's code or output too, there perhaps longer."""
+    shown = "\n".join(cell.source + "\n" + output_text(cell) for cell in code_cells(notebook))
+    known = [float(number) for number in NUMBER.findall(shown)]
+    text = re.split(r"^#+\s*References", "\n\n".join(markdown(notebook)), flags=re.MULTILINE)[0]
+    claims = [number for number in NUMBER.findall(LINK.sub(r"\2", text)) if "." in number]
+    return [
+        f"{claim} stands in the text and in no cell"
+        for claim in claims
+        if not any(is_rounded(claim, number) for number in known)
+    ]
+
+
+def is_rounded(claim: str, number: float) -> bool:
+    """Whether a number, to the decimals of the claim, is the claim."""
+    mantissa, _, exponent = claim.lower().partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return abs(number - float(claim)) <= 0.5001 * unit
+
+
+# The notebooks of the course -----------------------------------------------------------------
+
+
+def test_the_notebooks_are_numbered_from_one():
+    numbers = [path.name[:3] for path in NOTEBOOKS]
+    assert numbers, "there are no notebooks"
+    assert numbers == [f"{number:02d}_" for number in range(1, len(numbers) + 1)]
+
+
+@pytest.mark.parametrize("check", RULES, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path, check):
+    problems = check(nbformat.read(path, as_version=nbformat.NO_CONVERT))
+    assert not problems, "\n".join([path.name, *problems])
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    local = [target for _, _, target in links if not target.startswith(("http", "#"))]
+    assert [target for target in local if not (ROOT / unquote(target)).exists()] == []
+
+
+def figure_problems(drawn: dict[str, list[bytes]], stored: dict[str, bytes]) -> list[str]:
+    """How stored figures (by file name) and drawn ones (by notebook name) do not match."""
+    found = []
+    for name, content in stored.items():
+        owners = [notebook for notebook, all_ in drawn.items() if content in all_]
+        if [owner[:3] for owner in owners] != [name[:3]]:
+            found.append(f"{name} is drawn by {owners or 'no notebook'}")
+    for notebook, all_ in drawn.items():
+        missing = sum(content not in stored.values() for content in all_)
+        found += [f"{notebook} shows {missing} figures that are not stored"] * bool(missing)
+    return found
+
+
+def test_the_stored_figures_are_those_in_the_notebooks():
+    drawn = {}
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+        drawn[path.name] = [png for cell in code_cells(notebook) for png in images(cell)]
+    stored = {path.name: path.read_bytes() for path in sorted(FIGURES.glob("*"))}
+    assert not figure_problems(drawn, stored)
+
+
+# The rules bite ------------------------------------------------------------------------------
+
+
+def exercise_pair() -> list[NotebookNode]:
+    hidden = {"tags": ["solution"], "jupyter": {"source_hidden": True}}
+    return [
+        new_markdown_cell("### A task\n\nDo it."),
+        new_code_cell("answer = None", metadata={"tags": ["exercise"]}),
+        new_code_cell("answer = 1", metadata=hidden),
+    ]
+
+
+def good_notebook() -> NotebookNode:
+    """A notebook that keeps every rule, of words that mean nothing."""
+    cells = [
+        new_markdown_cell(
+            "# Tiny\n\nA promise.\n\n| You will | learn |\n|---|---|\n"
+            "| You need | time |\n| It takes | 5 minutes |"
+        ),
+        new_code_cell("import torch\n\ntorch.set_num_threads(1)", metadata={"tags": ["setup"]}),
+        new_markdown_cell("## 1 · A section\n\n" + "word " * 1600 + "and $x = 0.333$ with `n!`."),
+    ]
+    cells += [
+        new_code_cell(
+            "x = 1 / 3\ny = x\nprint(y)\nz = y",
+            outputs=[new_output("stream", name="stdout", text="0.33333\n")],
+        )
+        for _ in range(24)
+    ]
+    cells.append(new_markdown_cell("## Recap\n\nSee [this file](../pyproject.toml)."))
+    cells.append(new_markdown_cell("## Exercises"))
+    for _ in range(EXERCISES):
+        cells += exercise_pair()
+    cells.append(new_markdown_cell("## What next\n\nMore.\n\n## References\n\narXiv:1312.6114"))
+    notebook = new_notebook(cells=cells)
+    notebook.metadata.update(kernelspec=KERNELSPEC, language_info={"name": "python"})
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+    for count, cell in enumerate(code_cells(notebook), start=1):
+        cell.execution_count = count
+    return notebook
+
+
+ERROR = new_output("error", ename="ValueError", evalue="no", traceback=["one", "two"])
+
+
+def add_words(words: str) -> Callable[[NotebookNode], None]:
+    def change(notebook: NotebookNode) -> None:
+        notebook.cells[2].source += "\n\n" + words
+
+    return change
+
+
+def set_source(source: str) -> Callable[[NotebookNode], None]:
+    def change(notebook: NotebookNode) -> None:
+        notebook.cells[3].source = source
+
+    return change
+
+
+def set_outputs(*outputs: dict, tag: str | None = None) -> Callable[[NotebookNode], None]:
+    def change(notebook: NotebookNode) -> None:
+        notebook.cells[3].outputs = [deepcopy(output) for output in outputs]
+        notebook.cells[3].metadata["tags"] = [tag] if tag else []
+
+    return change
+
+
+def tag_cells(tag: str, count: int = 1) -> Callable[[NotebookNode], None]:
+    def change(notebook: NotebookNode) -> None:
+        for cell in notebook.cells[3 : 3 + count]:
+            cell.metadata["tags"] = [tag]
+
+    return change
+
+
+def remove(title: str) -> Callable[[NotebookNode], None]:
+    def change(notebook: NotebookNode) -> None:
+        notebook.cells = [cell for cell in notebook.cells if title not in cell.source]
+
+    return change
+
+
+def never_run(notebook: NotebookNode) -> None:
+    for cell in code_cells(notebook):
+        cell.execution_count, cell.outputs = None, []
+
+
+def two_titles(notebook: NotebookNode) -> None:
+    notebook.cells[2].source = "# Again\n\n" + notebook.cells[2].source
+
+
+def skipped_level(notebook: NotebookNode) -> None:
+    notebook.cells[2].source += "\n\n#### Deep"
+
+
+def sections_swapped(notebook: NotebookNode) -> None:
+    notebook.cells[-1].source = "## References\n\nA book.\n\n## What next\n\nMore."
+
+
+def open_solution(notebook: NotebookNode) -> None:
+    del tagged(notebook, "solution")[0].metadata["jupyter"]
+
+
+def solution_before(notebook: NotebookNode) -> None:
+    at = notebook.cells.index(tagged(notebook, "solution")[-1])
+    notebook.cells.insert(at - 1, notebook.cells.pop(at))
+
+
+def fewer_cells(notebook: NotebookNode) -> None:
+    del notebook.cells[3:13]
+
+
+def long_cells(notebook: NotebookNode) -> None:
+    for cell in notebook.cells[3:27]:
+        cell.source = "\n".join(["x = 1"] * 9)
+
+
+def timed_cell(notebook: NotebookNode) -> None:
+    notebook.cells[3].metadata["execution"] = {"iopub.status.busy": "2026-01-01"}
+
+
+def python_version(notebook: NotebookNode) -> None:
+    notebook.metadata["language_info"]["version"] = "3.11.7"
+
+
+def duplicate_id(notebook: NotebookNode) -> None:
+    notebook.cells[1]["id"] = "not a valid id"
+
+
+def picture(size: int) -> dict:
+    return new_output("display_data", data={"image/png": base64.b64encode(bytes(size)).decode()})
+
+
+LONG_ERROR = deepcopy(ERROR)
+LONG_ERROR.traceback = ["line"] * 40
+PRINTED_PATH = new_output("stream", name="stdout", text="/home/me/x.py")
+
+BREAKS = [
+    (duplicate_id, is_valid),
+    (timed_cell, metadata_are_minimal),
+    (python_version, metadata_are_minimal),
+    (never_run, every_cell_was_run_in_order),
+    (tag_cells("nbval-ignore-outputs"), tags_are_known),
+    (set_source("a = 1\nb = 2\n# NBVAL_SKIP\nc = 3"), tags_are_known),
+    (tag_cells("nbval-ignore-output", 5), few_outputs_are_ignored),
+    (set_outputs(ERROR), errors_are_declared),
+    (set_outputs(tag="raises-exception"), errors_are_declared),
+    (set_outputs(LONG_ERROR, tag="raises-exception"), errors_are_declared),
+    (set_outputs(PRINTED_PATH), names_no_machine),
+    (set_source("a = 1\nb = open('/tmp/x')\nc = 1"), names_no_machine),
+    (add_words("See /Users/me/notes."), names_no_machine),
+    (set_source("import urllib.request\na = 1\nb = 2"), needs_no_network_and_no_waiting),
+    (set_source("a = 1\n%pip install torch\nb = 2"), needs_no_network_and_no_waiting),
+    (set_source("import time\ntime.sleep(1)\nb = 2"), needs_no_network_and_no_waiting),
+    (set_outputs(picture(MAX_PNG_BYTES + 1)), images_are_small),
+    (add_words("[gone](02_gone.ipynb)"), links_lead_somewhere),
+    (add_words("![](../pyproject.toml)"), links_lead_somewhere),
+    (add_words("![a](https://example.org/a.png)"), links_lead_somewhere),
+    (add_words("[part](../pyproject.toml#part)"), links_lead_somewhere),
+    (add_words('<img src="https://example.org/a.png">'), links_lead_somewhere),
+    (remove("It takes"), begins_with_title_table_and_setup),
+    (remove("import torch"), begins_with_title_table_and_setup),
+    (two_titles, headings_are_in_order),
+    (skipped_level, headings_are_in_order),
+    (remove("## Recap"), ends_with_the_common_sections),
+    (sections_swapped, ends_with_the_common_sections),
+    (remove("answer = 1"), exercises_have_solutions),
+    (remove("answer ="), exercises_have_solutions),
+    (open_solution, exercises_have_solutions),
+    (solution_before, exercises_have_solutions),
+    (set_source("\n".join(["x = 1"] * 21)), cells_are_short),
+    (fewer_cells, cells_are_short),
+    (long_cells, cells_are_short),
+    (add_words("word " * 1000), the_text_has_its_length),
+    (remove("word word"), the_text_has_its_length),
+    (add_words("It is Just so."), the_voice_is_ours),
+    (add_words("What a result!"), the_voice_is_ours),
+    (add_words("The gap is 0.127 nats."), numbers_in_prose_come_from_cells),
+]
+
+
+@pytest.mark.parametrize("check", RULES, ids=lambda check: check.__name__)
+def test_a_good_notebook_keeps_the_rule(check):
+    assert check(good_notebook()) == []
+
+
+@pytest.mark.parametrize(("change", "check"), BREAKS)
+def test_the_rule_bites(change, check):
+    notebook = good_notebook()
+    change(notebook)
+    assert check(notebook), f"{check.__name__} did not notice"
+
+
+def test_every_rule_is_seen_to_bite():
+    assert {check for _, check in BREAKS} == set(RULES)
+
+
+def test_a_declared_error_is_no_problem():
+    notebook = good_notebook()
+    set_outputs(ERROR, tag="raises-exception")(notebook)
+    assert errors_are_declared(notebook) == []
+
+
+def test_words_in_code_and_formulas_are_not_prose():
+    text = "It holds.\n\n```\njust = 1\n```\n\nAs `just` says, $n!$ is n! for $$\nsimply\n$$ all"
+    assert FORBIDDEN.search(prose(text)) is None
+    assert prose(text).split() == [
+        "It",
+        "holds.",
+        "As",
+        "x",
+        "says,",
+        "x",
+        "is",
+        "n!",
+        "for",
+        "x",
+        "all",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "stored", "problem"),
+    [
+        ({"01_a.ipynb": [b"1"]}, {"01_a.png": b"1"}, None),
+        ({"01_a.ipynb": [b"1"]}, {}, "01_a.ipynb shows 1 figures"),
+        ({"01_a.ipynb": []}, {"01_a.png": b"1"}, "01_a.png is drawn by no notebook"),
+        ({"01_a.ipynb": [b"1"]}, {"01_a.png": b"2"}, "01_a.png is drawn by no notebook"),
+        ({"02_b.ipynb": [b"1"]}, {"01_a.png": b"1"}, "01_a.png is drawn by ['02_b.ipynb']"),
+        ({"01_a.ipynb": [b"1"], "02_b.ipynb": [b"1"]}, {"01_a.png": b"1"}, "'02_b.ipynb'"),
+    ],
+)
+def test_the_figure_check_bites(drawn, stored, problem):
+    problems = figure_problems(drawn, stored)
+    assert problems == [] if problem is None else problem in problems[0]

@@ -1,0 +1,250 @@
+"""The natural step: where it goes, how fast, and that it is what its name says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import DTYPES, correlated_samples, eps, random_gaussian, random_scale_tril, seeds
+
+from helpers import (
+    CovarianceLearner,
+    Gaussian,
+    GaussianLikelihood,
+    SufficientStatistics,
+    kl_divergence,
+    log_cholesky,
+    natural_step,
+)
+from helpers.objectives import make_objective
+from helpers.optimizers import GradientDescent, NaturalGradient, OnlineNaturalGradient, make_stepper
+
+CPU = torch.device("cpu")
+
+
+def random_covariance(dim: int, condition: float, seed: int) -> torch.Tensor:
+    factor = random_scale_tril(dim, math.sqrt(condition), seed)
+    return factor @ factor.mT
+
+
+@given(st.integers(1, 16), st.floats(2, 10), seeds)
+def test_d_steps_are_enough_at_any_condition(dim, log_condition, seed):
+    covariance = random_covariance(dim, 10**log_condition, seed)
+    scale_tril = torch.eye(dim, dtype=torch.float64)
+    for _ in range(dim):
+        scale_tril = natural_step(scale_tril, covariance)
+    exact = Gaussian(torch.zeros(dim).double(), torch.linalg.cholesky(covariance))
+    gap = kl_divergence(exact, Gaussian(exact.loc, scale_tril)).item()
+    # Both factors are right up to d eps cond(Sigma), relative in the whitened coordinates; the gap
+    # is of its square, and is itself measured with d eps cond(L).
+    rounding = dim * np.finfo(float).eps
+    assert abs(gap) <= (rounding * 10**log_condition) ** 2 + 10 * rounding * 10 ** (
+        log_condition / 2
+    )
+
+
+@given(st.integers(1, 8), seeds)
+def test_every_step_settles_a_column(dim, seed):
+    covariance = random_covariance(dim, 100.0, seed)
+    exact = torch.linalg.cholesky(covariance)
+    scale_tril = random_gaussian(dim, seed=seed).scale_tril
+    for settled in range(1, dim + 1):
+        scale_tril = natural_step(scale_tril, covariance)
+        # The condition of both is below 1e4: a million roundings leave room.
+        torch.testing.assert_close(
+            scale_tril[:, :settled], exact[:, :settled], rtol=1e6 * eps(torch.float64), atol=1e-10
+        )
+
+
+def local_coordinates(dim: int) -> torch.Tensor:
+    return torch.zeros(dim * (dim + 1) // 2, dtype=torch.float64)
+
+
+def moved(scale_tril: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    """The factor L T, with T log-Cholesky in `step`: first the diagonal, then what is below it."""
+    dim = scale_tril.shape[-1]
+    return scale_tril @ log_cholesky(step[:dim], step[dim:])
+
+
+def negative_log_likelihood(step, scale_tril, covariance):
+    factor = moved(scale_tril, step)
+    whitened = torch.linalg.solve_triangular(factor, covariance, upper=False)
+    trace = torch.linalg.solve_triangular(factor, whitened.mT, upper=False).trace()
+    return factor.diagonal().log().sum() + 0.5 * trace
+
+
+@given(st.integers(1, 5), seeds)
+def test_near_the_optimum_the_step_is_the_natural_gradient(dim, seed):
+    """It equals -F^-1 grad to first order, with F by autograd: the Hessian of the expected loss."""
+    scale_tril = random_gaussian(dim, seed=seed).scale_tril
+    start = local_coordinates(dim)
+    # The Fisher information is the Hessian of the loss on data from the model itself.
+    fisher = torch.autograd.functional.hessian(
+        lambda step: negative_log_likelihood(step, scale_tril, scale_tril @ scale_tril.mT), start
+    )
+    expected_fisher = torch.diag(torch.cat([torch.full((dim,), 2.0), torch.ones(len(start) - dim)]))
+    torch.testing.assert_close(
+        fisher, expected_fisher.double(), rtol=0, atol=1e-9
+    )  # second derivatives
+
+    distance = 1e-4
+    direction = random_gaussian(dim, seed=seed + 1).scale_tril
+    nearby = scale_tril @ (torch.eye(dim) + distance * direction)
+    covariance = nearby @ nearby.mT
+    gradient = torch.autograd.functional.jacobian(
+        lambda step: negative_log_likelihood(step, scale_tril, covariance), start
+    )
+    natural = moved(scale_tril, -torch.linalg.solve(fisher, gradient))
+    ours = natural_step(scale_tril, covariance)
+    # Equal to first order, so what differs is of second order in the distance.
+    size = max(1.0, direction.norm().item() ** 2) * scale_tril.norm().item()
+    assert (ours - natural).norm() <= 20 * distance**2 * size
+    assert (ours - scale_tril).norm() >= 0.1 * distance  # and it is no standing still
+
+
+@given(st.integers(1, 5), seeds)
+def test_near_the_optimum_the_step_is_gauss_newton_for_the_mean_squared_error(dim, seed):
+    scale_tril = random_gaussian(dim, seed=seed).scale_tril
+    distance = 1e-4
+    nearby = scale_tril @ (
+        torch.eye(dim) + distance * random_gaussian(dim, seed=seed + 1).scale_tril
+    )
+    covariance = nearby @ nearby.mT
+
+    def residuals(step):
+        factor = moved(scale_tril, step)
+        return (factor @ factor.mT - covariance).flatten()
+
+    start = local_coordinates(dim)
+    jacobian = torch.autograd.functional.jacobian(residuals, start)
+    step = torch.linalg.lstsq(jacobian, -residuals(start)[:, None]).solution[:, 0]
+    difference = natural_step(scale_tril, covariance) - moved(scale_tril, step)
+    assert difference.norm() <= 100 * distance**2  # second order; factors here are of size one
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_shape", [(4,), (0,), (2, 2)])
+def test_a_batch_is_its_elements(batch_shape, dtype):
+    scale_tril = random_gaussian(3, batch_shape, seed=1, dtype=dtype).scale_tril
+    covariance = random_gaussian(3, batch_shape, seed=2, dtype=dtype).covariance_matrix
+    together = natural_step(scale_tril, covariance)
+    assert (together.shape, together.dtype) == ((*batch_shape, 3, 3), dtype)
+    for index in np.ndindex(*batch_shape):
+        alone = natural_step(scale_tril[index], covariance[index])
+        # Batched kernels may add in another order: some tens of roundings.
+        torch.testing.assert_close(
+            together[index], alone, rtol=50 * eps(dtype), atol=50 * eps(dtype)
+        )
+
+
+def test_the_optimum_is_a_fixed_point():
+    scale_tril = random_gaussian(4).scale_tril
+    stepped = natural_step(scale_tril, scale_tril @ scale_tril.mT)
+    torch.testing.assert_close(stepped, scale_tril, rtol=1e-13, atol=1e-13)  # conditions near 100
+
+
+def test_one_step_leaves_its_arguments_alone():
+    scale_tril, covariance = torch.eye(2).double(), random_covariance(2, 10.0, 0)
+    before = covariance.clone()
+    natural_step(scale_tril, covariance)
+    assert torch.equal(scale_tril, torch.eye(2).double())
+    assert torch.equal(covariance, before)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: natural_step(torch.ones(2, 2), torch.eye(2)), ["scale_tril", "lower-triangular"]),
+        (
+            lambda: natural_step(torch.eye(2), torch.eye(3)),
+            ["covariance_matrix", "(..., 2, 2)", "(3, 3)"],
+        ),
+        (
+            lambda: natural_step(torch.eye(2), -torch.eye(2)),
+            ["covariance_matrix", "positive definite", "-1"],
+        ),
+        (
+            lambda: natural_step(torch.eye(2), torch.eye(2).double()),
+            ["covariance_matrix", "float32", "float64"],
+        ),
+        (
+            lambda: natural_step(torch.eye(2), torch.eye(2) / 0),
+            ["covariance_matrix", "finite", "inf"],
+        ),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    with pytest.raises(ValueError, match=words[0]) as caught:
+        call()
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
+def test_the_online_form_waits_for_a_covariance_and_then_has_the_exact_one(batch_size):
+    data = correlated_samples(40, 3)
+    model = GaussianLikelihood(3, dtype=torch.float64)
+    stepper = OnlineNaturalGradient(model, make_objective(model, data, CPU))
+    for seen, batch in enumerate(data.split(batch_size), start=1):
+        stepper.step(batch)
+        n = min(seen * batch_size, 40)
+        if n <= 3:
+            assert torch.equal(model.scale_tril, torch.eye(3).double())
+        else:
+            expected = torch.cov(data[:n].T, correction=0)
+            # A merge of up to 40 batches; the factor of the first four samples is ill-conditioned.
+            torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_the_online_form_waits_where_the_first_samples_repeat():
+    data = correlated_samples(40, 2)
+    data[:10] = data[0]
+    model = GaussianLikelihood(2, dtype=torch.float64)
+    stepper = OnlineNaturalGradient(model, make_objective(model, data, CPU))
+    for batch in data.split(5):
+        stepper.step(batch)
+    expected = torch.cov(data.T, correction=0)
+    torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("choice", [None, "natural"])
+def test_what_is_made_by_default(choice):
+    data = correlated_samples(40, 2)
+    model = GaussianLikelihood(2)
+    objective = make_objective(model, data, CPU)
+    made = make_stepper(choice, model, objective, online=False, max_steps=5)
+    assert isinstance(made, NaturalGradient)
+    made = make_stepper(choice, model, objective, online=True, max_steps=5)
+    assert isinstance(made, OnlineNaturalGradient)
+
+
+def test_the_cosine_schedule_ends_at_zero():
+    data = correlated_samples(40, 2)
+    model = GaussianLikelihood(2)
+    stepper = make_stepper(
+        "adam", model, make_objective(model, data, CPU), online=True, max_steps=7
+    )
+    assert isinstance(stepper, GradientDescent)
+    rates = []
+    for _ in range(7):
+        rates.append(stepper.optimizer.param_groups[0]["lr"])
+        stepper.step(data.float())
+    expected = [0.05 * (1 + math.cos(math.pi * k / 7)) / 2 for k in range(7)]
+    assert rates == pytest.approx(expected, rel=1e-6)
+    assert stepper.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_smallest_loss_is_where_the_objective_says():
+    data = correlated_samples(40, 2)
+    model = GaussianLikelihood(2, dtype=torch.float64)
+    objective = make_objective(model, data, CPU)
+    model.assign(objective.loc, objective.optimum.scale_tril)
+    statistics = SufficientStatistics.from_data(data)
+    assert model(statistics).item() == pytest.approx(objective.minimum.item(), rel=1e-14)
+    assert abs(objective.gap(model).item()) < 1e-15 * 4  # four roundings of one
+    learner = CovarianceLearner(2, dtype=torch.float64)
+    target = torch.eye(2).double() * 3
+    assert make_objective(learner, target, CPU).gap(learner).item() == 2.0  # (4 + 0 + 0 + 4) / 4

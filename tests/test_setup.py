@@ -1,0 +1,253 @@
+"""The set-up: three lists of requirements that agree, and a Makefile that says what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONDA_NAMES = {"pytorch": "torch"}
+
+
+def requirements(lines: list[str]) -> dict[str, Requirement]:
+    parsed = map(Requirement, lines)
+    return {canonicalize_name(one.name): one for one in parsed}
+
+
+def needed() -> dict[str, Requirement]:
+    """What pyproject.toml asks for, to run the course and to test it."""
+    return requirements(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
+
+
+def pinned() -> dict[str, Requirement]:
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    return requirements([line for line in text.splitlines() if line and line[0] != "#"])
+
+
+def conda() -> dict:
+    return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+
+def conda_packages() -> dict[str, SpecifierSet]:
+    lines = [line for line in conda()["dependencies"] if isinstance(line, str)]
+    parsed = map(Requirement, lines)
+    return {CONDA_NAMES.get(one.name, one.name): one.specifier for one in parsed}
+
+
+def test_environment_yml_asks_for_what_pyproject_asks_for():
+    packages = conda_packages()
+    assert packages.pop("python") == SpecifierSet(PROJECT["requires-python"])
+    assert packages.pop("pip") == SpecifierSet()
+    assert packages == {name: one.specifier for name, one in needed().items()}
+
+
+def test_environment_yml_installs_the_helpers_and_nothing_else_by_pip():
+    (by_pip,) = (line["pip"] for line in conda()["dependencies"] if isinstance(line, dict))
+    assert by_pip == ["-e ."]
+    assert conda()["channels"] == ["conda-forge"]
+    assert conda()["name"] == PROJECT["name"]
+
+
+def test_every_requirement_has_a_lower_bound_and_no_other():
+    for requirement in needed().values():
+        assert [clause.operator for clause in requirement.specifier] == [">="], str(requirement)
+
+
+def test_every_pin_is_exact_and_meets_its_bound():
+    pins = pinned()
+    for name, pin in pins.items():
+        assert [clause.operator for clause in pin.specifier] == ["=="], str(pin)
+        # Without a build suffix, so that every platform finds the version.
+        assert "+" not in str(pin.specifier), name
+    for name, requirement in needed().items():
+        (pin,) = pins[name].specifier
+        assert requirement.specifier.contains(pin.version), name
+
+
+def test_the_pins_cover_all_that_the_requirements_pull_in():
+    """Follow the requirements of what is installed here, package by package."""
+    waiting, seen = list(needed()), set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for line in metadata.requires(name) or []:
+            child = Requirement(line)
+            if child.marker is None or child.marker.evaluate({"extra": ""}):
+                waiting.append(canonicalize_name(child.name))
+    # A CUDA build of torch brings libraries that the builds for other machines lack.
+    extras_of_cuda = {name for name in seen if name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert seen - extras_of_cuda <= set(pinned())
+
+
+def test_what_is_installed_meets_the_bounds():
+    for name, requirement in needed().items():
+        assert requirement.specifier.contains(metadata.version(name), prereleases=True), name
+
+
+@pytest.mark.skipif(not os.environ.get("CI"), reason="only where constraints.txt was installed")
+def test_what_is_installed_is_what_is_pinned():
+    for name in needed():
+        assert pinned()[name].specifier.contains(metadata.version(name)), name
+
+
+def test_helpers_come_from_this_checkout():
+    """The editable installation holds from any folder, with a clean PYTHONPATH."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import helpers; print(helpers.__file__)"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, cwd=ROOT.parent, env=clean, capture_output=True, check=True)
+    assert Path(said.stdout.decode().strip()) == ROOT / "helpers" / "__init__.py"
+
+
+# The Makefile, in a copy of the files it needs, in a folder with a space in its name. ------------
+
+
+MAKE = shutil.which("make")
+needs_make = pytest.mark.skipif(
+    MAKE is None or sys.platform == "win32", reason="stands in for programs by shell scripts"
+)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "my checkout"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def script(path: Path, body: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # An outer make must not hand its flags down.
+    clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    clean["PYTHONPATH"] = "/elsewhere"
+    return subprocess.run(
+        [MAKE, *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False
+    )
+
+
+def fake_python(folder: Path) -> Path:
+    """An interpreter that creates a .venv of fakes, and writes down what it is asked for."""
+    log = folder / "log"
+    inside = folder / "inside"
+    script(inside, f'echo "$*" >> "{log}"')
+    create = f'mkdir -p .venv/bin && cp "{inside}" .venv/bin/python && chmod +x .venv/bin/python'
+    return script(
+        folder / "fake python", f'echo "$*" >> "{log}"\ncase "$2" in venv) {create};; esac'
+    )
+
+
+@needs_make
+def test_make_lists_its_verbs(checkout):
+    said = make(checkout).stdout
+    for verb in ("setup", "lab", "test", "notebooks", "lint", "format", "clean"):
+        assert f"\n  {verb} " in said
+    assert said == make(checkout, "help").stdout
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('case "$2" in *version_info*) exit 1;; esac', "is older than Python 3.11. Install Python"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "without the venv module. Install it"),
+    ],
+)
+def test_make_says_in_one_sentence_what_to_install(checkout, body, words):
+    python = script(checkout / "fake python", body)
+    said = make(checkout, "setup", f"PYTHON={python}")
+    assert said.returncode != 0
+    sentence, *rest = said.stderr.splitlines()
+    assert words in sentence
+    # Besides our sentence make itself reports the target that failed, and nothing else.
+    assert len(rest) == 1
+    assert "Traceback" not in said.stderr
+    assert not (checkout / ".venv").exists()
+
+
+@needs_make
+def test_make_says_that_there_is_no_python(checkout):
+    said = make(checkout, "setup", "PYTHON=python-of-nowhere")
+    assert said.returncode != 0
+    assert "there is no 'python-of-nowhere' on this machine. Install Python 3.11" in said.stderr
+
+
+@needs_make
+def test_the_version_check_tells_old_from_new(checkout):
+    """The very words of the Makefile, given to this interpreter: it is new enough."""
+    check = next(
+        line for line in (checkout / "Makefile").read_text().splitlines() if "info <" in line
+    )
+    code = check.split("'")[1]
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    too_new = code.replace("(3, 11)", "(99, 0)")
+    assert too_new != code
+    assert subprocess.run([sys.executable, "-c", too_new], check=False).returncode == 1
+
+
+@needs_make
+def test_a_second_setup_installs_nothing_until_the_requirements_change(checkout):
+    python = f"PYTHON={fake_python(checkout)}"
+    install = "pip install --disable-pip-version-check -c constraints.txt -e .[test]"
+    log = checkout / "log"
+    assert make(checkout, "setup", python).returncode == 0
+    assert log.read_text().count(install) == 1
+    assert make(checkout, "setup", python).returncode == 0
+    assert log.read_text().count(install) == 1
+    later = (checkout / ".venv" / ".installed").stat().st_mtime + 10
+    os.utime(checkout / "constraints.txt", (later, later))
+    assert make(checkout, "setup", python).returncode == 0
+    assert log.read_text().count(install) == 2
+    assert log.read_text().count("-m venv") == 1
+
+
+@needs_make
+def test_an_installation_that_failed_is_tried_again(checkout):
+    python = fake_python(checkout)
+    failing = 'case "$*" in *install*) exit 7;; esac'
+    good = (checkout / "inside").read_text()
+    script(checkout / "inside", failing)
+    assert make(checkout, "setup", f"PYTHON={python}").returncode != 0
+    (checkout / ".venv/bin/python").write_text(good)
+    assert make(checkout, "setup", f"PYTHON={python}").returncode == 0
+    assert "install" in (checkout / "log").read_text()
+
+
+@needs_make
+def test_lab_opens_the_first_notebook_on_the_port_asked_for(checkout):
+    make(checkout, "lab", f"PYTHON={fake_python(checkout)}", "PORT=9123", "ARGS=--no-browser")
+    last = (checkout / "log").read_text().splitlines()[-1]
+    assert last == "-m jupyterlab --port=9123 --no-browser notebooks/01_cholesky_theory.ipynb"
+
+
+@needs_make
+def test_test_runs_the_notebooks_in_strict_mode_on_one_thread(checkout):
+    (checkout / "notebooks").mkdir()
+    python = fake_python(checkout)
+    script(checkout / "inside", f'echo "$* $OMP_NUM_THREADS<$PYTHONPATH>" >> "{checkout}/log"')
+    make(checkout, "test", f"PYTHON={python}", "ARGS=-k cholesky")
+    last = (checkout / "log").read_text().splitlines()[-1]
+    assert last.startswith("-m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval ")
+    assert last.endswith("notebooks tests -k cholesky 1<>")

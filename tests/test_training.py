@@ -1,0 +1,458 @@
+"""`fit`: it reaches the exact answer, leaves alone what is not its own, and says what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from sklearn.covariance import EmpiricalCovariance
+from strategies import correlated_samples, random_gaussian, random_samples
+
+from helpers import (
+    CovarianceLearner,
+    GaussianLikelihood,
+    SufficientStatistics,
+    expected_gap,
+    fit,
+    load_dataset,
+    maximum_likelihood,
+    minimum_nll,
+    two_correlated,
+)
+
+DOUBLE = {"dtype": torch.float64}
+
+
+def fitted(data, dim=2, **options):
+    model = GaussianLikelihood(dim, **DOUBLE)
+    return model, fit(model, data, **options)
+
+
+# --- the data of the starting point --------------------------------------------------------------
+
+
+def test_mean_squared_error_reaches_the_sample_covariance():
+    target = torch.cov(two_correlated(1000).T)
+    model = CovarianceLearner(2, **DOUBLE)
+    history = fit(model, target)
+    assert history.converged
+    assert model(target).item() <= 1e-6  # what is promised
+    # What quadratic convergence gives: a rounding or two of the entries, squared.
+    assert model(target).item() <= 1e-28
+    float32 = CovarianceLearner(2)
+    assert fit(float32, target.float()).converged
+    assert float32(target.float()).item() <= 1e-12  # a rounding of float32, 1e-7, squared
+
+
+@pytest.mark.parametrize("optimizer", [None, "natural", "lbfgs", "adam"])
+def test_likelihood_reaches_the_maximum(optimizer):
+    data = two_correlated(100)
+    model, history = fitted(data, optimizer=optimizer)
+    assert history.converged
+    assert history.gap[-1].item() <= 1e-10  # what is promised
+    # A gap of 1e-10 is of second order: 2e-5 in relative terms.
+    expected = torch.cov(data.T, correction=0)
+    torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-4, atol=1e-4)
+    loss = model(data) - minimum_nll(data)
+    assert loss.item() == pytest.approx(history.gap[-1].item(), abs=1e-14)  # rounding of the losses
+
+
+@pytest.mark.parametrize("optimizer", ["natural", "adam"])
+def test_mini_batches_get_below_the_noise_floor(optimizer):
+    data = two_correlated(1024)
+    model, history = fitted(data, optimizer=optimizer, batch_size=32)
+    assert history.gap[-1].item() <= 0.01 * expected_gap(2, 1024)
+    assert history.verdict.negligible
+    steps = 32 * (1 if optimizer == "natural" else 50)
+    assert history.n_steps == steps
+    if optimizer == "natural":  # one epoch of merges is the closed form
+        expected = maximum_likelihood(data).covariance_matrix
+        torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-13, atol=1e-13)
+
+
+# --- real data, raw units ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("convert", [torch.Tensor.double, torch.Tensor.float, torch.Tensor.numpy])
+def test_thirty_raw_columns_converge_by_default(convert, dtype):
+    data = load_dataset("breast_cancer").data
+    model = GaussianLikelihood(30, dtype=dtype)
+    history = fit(model, convert(data))
+    assert history.converged
+    assert history.gap[-1].item() <= 1e-6
+    assert model.loc.dtype == dtype
+
+
+def test_iris_agrees_with_scikit_learn():
+    data = load_dataset("iris").data.numpy()
+    score = EmpiricalCovariance().fit(data).score(data)
+    model, _ = fitted(data, dim=4)
+    # The gap is below 1e-10; the score itself is rounded some hundred times.
+    assert -model(data).item() == pytest.approx(score, abs=1e-10)
+    assert -model(data).item() * 150 == pytest.approx(-379.9146301, abs=1e-6)  # published
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-2, 1e3])
+def test_mean_squared_error_is_right_in_any_unit(unit):
+    """A tolerance that forgot the units would call a wrong covariance of small numbers done."""
+    target = unit**2 * torch.cov(two_correlated(1000).T)
+    model = CovarianceLearner(2, **DOUBLE)
+    assert fit(model, target).converged
+    torch.testing.assert_close(model.covariance_matrix, target, rtol=1e-12, atol=0)
+
+
+def test_data_far_from_zero_converge():
+    data = two_correlated(200) * 1e-3 + 1e6
+    model, history = fitted(data)
+    assert history.converged
+    # The data themselves are rounded to 1e-10 at this mean, that is to 1e-7 of a deviation.
+    scaled = torch.cov(((data - 1e6) * 1e3).T, correction=0)
+    torch.testing.assert_close(model.covariance_matrix * 1e6, scaled, rtol=1e-6, atol=1e-6)
+
+
+# --- ways of calling -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        torch.optim.Adam,
+        lambda parameters: torch.optim.SGD(parameters, lr=0.3, momentum=0.5),
+        lambda parameters: torch.optim.LBFGS(parameters, line_search_fn="strong_wolfe"),
+    ],
+)
+def test_optimizers_of_torch_are_used_as_they_are(optimizer):
+    _, history = fitted(two_correlated(100), optimizer=optimizer, max_steps=3000)
+    assert history.optimizer in ("Adam", "SGD", "LBFGS")
+    assert history.gap[-1].item() < 1e-9
+    model = GaussianLikelihood(2, **DOUBLE)
+    made = optimizer(model.parameters())
+    history = fit(model, two_correlated(100), optimizer=made, max_steps=2)
+    assert history.gap[-1] < history.gap[0]
+
+
+def test_statistics_serve_as_well_as_the_data():
+    data = correlated_samples(50, 3)
+    from_data, _ = fitted(data, 3)
+    from_statistics, history = fitted(SufficientStatistics.from_data(data), 3)
+    assert torch.equal(from_data.scale_tril, from_statistics.scale_tril)
+    assert torch.equal(from_data.loc, from_statistics.loc)
+    assert history.count == 50
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "lbfgs"}, {"batch_size": 7}])
+def test_a_batch_of_models_equals_a_loop(options):
+    data = random_samples(3, 30, 2) * torch.tensor([1.0, 10.0]) + 5
+    model = GaussianLikelihood(2, (3,), **DOUBLE)
+    history = fit(model, data, **options)
+    assert history.gap.shape == (len(history.step), 3)
+    assert history.converged
+    for i in range(3):
+        expected = torch.cov(data[i].T, correction=0)
+        # Gaps up to 1e-10 are 2e-5 in relative terms, of entries up to 100.
+        torch.testing.assert_close(model.covariance_matrix[i], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_data_without_batch_serve_every_model():
+    data = two_correlated(50)
+    model = GaussianLikelihood(2, (2,), **DOUBLE)
+    model.assign(*random_gaussian(2, (2,)))
+    assert fit(model, data, optimizer="lbfgs").converged
+    expected = torch.cov(data.T, correction=0).expand(2, 2, 2)
+    torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-4, atol=1e-4)
+    targets = CovarianceLearner(2, (2,), **DOUBLE)
+    assert fit(targets, expected[0]).converged
+    torch.testing.assert_close(targets.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_empty_batch_is_done_at_once():
+    history = fit(GaussianLikelihood(2, (0,)), torch.zeros(0, 9, 2))
+    assert (history.n_steps, history.converged, history.verdict) == (0, True, None)
+    assert "converged" in str(history)
+
+
+def test_a_device_may_be_named():
+    model, history = fitted(two_correlated(50), device="cpu")
+    assert (model.loc.device.type, history.device) == ("cpu", "cpu")
+
+
+def test_limits_are_obeyed():
+    data = two_correlated(100)
+    _, history = fitted(data, optimizer="adam", max_steps=7)
+    assert (history.n_steps, history.converged) == (7, False)
+    assert history.step.tolist() == list(range(8))
+    _, loose = fitted(data, optimizer="lbfgs", tol=1e-2)
+    _, tight = fitted(data, optimizer="lbfgs", tol=1e-12)
+    assert loose.n_steps < tight.n_steps
+    assert loose.gap[-1] <= 1e-2 < loose.gap[-2]
+    assert tight.gap[-1] <= 1e-12 < tight.gap[-2]
+    again = fit(fitted(data)[0], data)
+    assert again.n_steps == 0  # nothing is left to do
+
+
+def test_mini_batches_record_at_powers_of_two_and_epochs():
+    _, history = fitted(two_correlated(50), batch_size=20, optimizer="adam", max_steps=10)
+    assert history.step.tolist() == [0, 1, 2, 3, 4, 6, 8, 9, 10]  # epochs have three batches
+
+
+def test_every_sample_counts_once_in_an_epoch(monkeypatch):
+    from helpers.optimizers import OnlineNaturalGradient
+
+    batches, step = [], OnlineNaturalGradient.step
+
+    def spy(self, batch):
+        batches.append(batch.clone())
+        step(self, batch)
+
+    monkeypatch.setattr(OnlineNaturalGradient, "step", spy)
+    data = two_correlated(50)
+    fitted(data, batch_size=20, max_steps=6)
+    assert [len(batch) for batch in batches] == [20, 20, 10, 20, 20, 10]
+    first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
+    assert not torch.equal(first, data)  # shuffled
+    assert not torch.equal(first, second)  # and anew
+    for epoch in (first, second):
+        assert sorted(epoch.tolist()) == sorted(data.tolist())
+
+
+def test_the_seed_decides_and_nothing_else():
+    data = two_correlated(64)
+
+    def run(seed):
+        model, history = fitted(data, optimizer="adam", batch_size=8, max_steps=20, seed=seed)
+        return model.scale_tril, history.gap
+
+    state = torch.random.get_rng_state()
+    first, other = run(0), run(1)
+    torch.rand(3)
+    again = run(0)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    run(2**62)  # no seed is too large
+    torch.random.set_rng_state(state)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 8}, {"optimizer": "adam", "max_steps": 3}])
+def test_nothing_else_is_touched(options):
+    data, state = two_correlated(64), torch.random.get_rng_state()
+    before = data.clone()
+    fitted(data, **options)
+    fitted(data.numpy(), **options)
+    assert torch.equal(data, before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    statistics = SufficientStatistics.from_data(data)
+    scatter = statistics.scatter.clone()
+    if "batch_size" not in options:
+        fitted(statistics, **options)
+    assert torch.equal(statistics.scatter, scatter)
+
+
+def test_data_with_a_history_of_gradients_are_only_data():
+    data = two_correlated(64).requires_grad_()
+    for each in (data, SufficientStatistics.from_data(data)):
+        assert fitted(each, optimizer="lbfgs")[1].converged
+    assert data.grad is None
+    target = torch.cov(data.T)
+    assert fit(CovarianceLearner(2, **DOUBLE), target, optimizer="lbfgs").converged
+
+
+def test_the_clock_never_goes_back():
+    _, history = fitted(two_correlated(100), optimizer="lbfgs")
+    assert history.time[0] == 0
+    assert (history.time.diff() > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["likelihood", "mean squared error"])
+def test_the_history_tells_the_loss(kind):
+    data = two_correlated(100)
+    if kind == "likelihood":
+        model, target = GaussianLikelihood(2, **DOUBLE), data
+        minimum = minimum_nll(data).item()
+    else:
+        model, target, minimum = CovarianceLearner(2, **DOUBLE), torch.cov(data.T), 0.0
+    first = model(target).item()
+    history = fit(model, target, optimizer="adam", max_steps=5)
+    # The loss is a sum of some hundred terms of size one to ten.
+    assert history.loss[0].item() == pytest.approx(first, rel=1e-13)
+    assert history.loss[-1].item() == pytest.approx(model(target).item(), rel=1e-13)
+    assert (history.loss - history.gap).tolist() == pytest.approx([minimum] * 6, abs=1e-14)
+    assert history.loss.requires_grad is False
+
+
+# --- what is wrong -------------------------------------------------------------------------------
+
+DATA = two_correlated(20)
+CONSTANT, REPEATED, WITH_NAN, WITH_INF = (DATA.clone() for _ in range(4))
+CONSTANT[:, 1] = 0.1
+REPEATED[:, 1] = REPEATED[:, 0]
+WITH_NAN[4, 1] = math.nan
+WITH_INF[0, 0] = math.inf
+STATISTICS = SufficientStatistics.from_data(DATA)
+NAN_STATISTICS = SufficientStatistics(
+    STATISTICS.count, STATISTICS.mean * math.nan, STATISTICS.scatter
+)
+
+BAD_DATA = {
+    "None": (None, TypeError, ["data", "torch.Tensor or numpy.ndarray", "None"]),
+    "list": ([[1.0, 2.0]], TypeError, ["data", "torch.Tensor", "list"]),
+    "str": ("data.csv", TypeError, ["data", "torch.Tensor", "str 'data.csv'"]),
+    "nan": (WITH_NAN, ValueError, ["data", "finite", "nan", "(4, 1)"]),
+    "nan in an array": (WITH_NAN.numpy(), ValueError, ["data", "finite", "nan", "(4, 1)"]),
+    "inf": (WITH_INF, ValueError, ["data", "finite", "inf", "(0, 0)"]),
+    "width": (DATA[:, :1], ValueError, ["data", "(..., n, 2)", "(20, 1)"]),
+    "transposed": (DATA.T, ValueError, ["data", "(..., n, 2)", "(2, 20)"]),
+    "one row": (DATA[0], ValueError, ["data", "(..., n, 2)", "(2,)"]),
+    "few": (DATA[:2], ValueError, ["data", "more samples than the 2 variables", "got 2"]),
+    "none": (DATA[:0], ValueError, ["data", "more samples than the 2 variables", "got 0"]),
+    "constant": (CONSTANT, ValueError, ["data", "vary", "constant column 1"]),
+    "repeated": (REPEATED, ValueError, ["data", "positive definite", "column 1"]),
+    "integers": (DATA.long(), ValueError, ["data", "float32 or float64", "int64"]),
+    "half": (DATA.half(), ValueError, ["data", "float32 or float64", "float16"]),
+    "complex": (DATA + 0j, ValueError, ["data", "float32 or float64", "complex128"]),
+    "complex array": (DATA.numpy() + 0j, ValueError, ["data", "float32 or float64", "complex128"]),
+    "batch": (DATA.expand(3, 20, 2), ValueError, ["data", "batch shape ()", "(3,)"]),
+    "statistics": (
+        SufficientStatistics.from_data(DATA[:, :1]),
+        ValueError,
+        ["data.mean", "(..., 2)", "(1,)"],
+    ),
+    "few in statistics": (
+        SufficientStatistics.from_data(DATA[:2]),
+        ValueError,
+        ["data", "more samples", "got 2"],
+    ),
+    "nan in statistics": (NAN_STATISTICS, ValueError, ["data.mean", "finite", "nan"]),
+}
+BAD_OPTIONS = {
+    "device": ({"device": "cuda:77"}, ValueError, ["device", "is there", "cuda:77"]),
+    "device's name": ({"device": "gpu"}, ValueError, ["device", "'cuda'", "gpu"]),
+    "batch 0": ({"batch_size": 0}, ValueError, ["batch_size", "at least 1", "0"]),
+    "batch over n": ({"batch_size": 21}, ValueError, ["batch_size", "from 1 to 20", "21"]),
+    "batch float": ({"batch_size": 2.0}, TypeError, ["batch_size", "whole number", "2.0"]),
+    "tol": ({"tol": -1e-3}, ValueError, ["tol", "above 0", "-0.001"]),
+    "tol nan": ({"tol": math.nan}, ValueError, ["tol", "finite", "nan"]),
+    "tol str": ({"tol": "low"}, TypeError, ["tol", "number", "low"]),
+    "steps": ({"max_steps": 0}, ValueError, ["max_steps", "at least 1", "0"]),
+    "steps float": ({"max_steps": 10.0}, TypeError, ["max_steps", "whole number", "10.0"]),
+    "seed": ({"seed": -1}, ValueError, ["seed", "at least 0", "-1"]),
+    "seed None": ({"seed": None}, TypeError, ["seed", "whole number", "None"]),
+    "progress": ({"progress": "yes"}, TypeError, ["progress", "True, False or None", "yes"]),
+    "optimizer": (
+        {"optimizer": "sgd"},
+        ValueError,
+        ["optimizer", "'natural', 'lbfgs', 'adam'", "sgd"],
+    ),
+    "optimizer online": (
+        {"optimizer": "lbfgs", "batch_size": 5},
+        ValueError,
+        ["optimizer", "'natural', 'adam'", "lbfgs"],
+    ),
+    "optimizer's type": ({"optimizer": lambda _: 3}, ValueError, ["optimizer", "torch.optim"]),
+    "others' parameters": (
+        {"optimizer": torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))])},
+        ValueError,
+        ["optimizer", "this model's parameters", "others"],
+    ),
+}
+
+
+def fails(model, data, options, error, words):
+    """The message says it, and the model is bit for bit what it was, where it was."""
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(error) as caught:
+        fit(model, data, **options)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    after = model.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(before[name].device == after[name].device for name in before)
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data_are_named(case):
+    data, error, words = BAD_DATA[case]
+    model = GaussianLikelihood(2, **DOUBLE)
+    model.assign(*random_gaussian(2))
+    fails(model, data, {}, error, words)
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_bad_options_are_named(case):
+    options, error, words = BAD_OPTIONS[case]
+    model = GaussianLikelihood(2, **DOUBLE)
+    model.assign(*random_gaussian(2))
+    fails(model, DATA, options, error, words)
+
+
+def test_statistics_cannot_be_split_into_batches():
+    options = {"batch_size": 5}
+    words = ["data", "samples to draw batches from", "SufficientStatistics"]
+    fails(GaussianLikelihood(2, **DOUBLE), STATISTICS, options, ValueError, words)
+
+
+ASYMMETRIC = torch.tensor([[2.0, 1.0], [0.0, 2.0]]).double()
+INDEFINITE = torch.tensor([[1.0, 2.0], [2.0, 1.0]]).double()
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "error", "words"),
+    [
+        (ASYMMETRIC, {}, ValueError, ["data", "symmetric", "up to 1"]),
+        (INDEFINITE, {}, ValueError, ["data", "positive definite", "column 1"]),
+        (-INDEFINITE, {}, ValueError, ["data", "variances", "-1"]),
+        (DATA, {}, ValueError, ["data", "(..., 2, 2)", "(20, 2)"]),
+        (STATISTICS, {}, TypeError, ["data", "Tensor", "SufficientStatistics"]),
+        (INDEFINITE / 0, {}, ValueError, ["data", "finite", "inf"]),
+        (torch.eye(2).expand(3, 2, 2), {}, ValueError, ["data", "batch shape ()", "(3,)"]),
+        (torch.eye(2), {"batch_size": 1}, ValueError, ["batch_size", "None", "got 1"]),
+    ],
+)
+def test_bad_targets_are_named(target, options, error, words):
+    model = CovarianceLearner(2, **DOUBLE)
+    model.scale.assign(random_gaussian(2).scale_tril)
+    fails(model, target, options, error, words)
+
+
+def test_a_model_is_asked_for():
+    with pytest.raises(TypeError, match="model: expected a CovarianceLearner .* got Linear"):
+        fit(torch.nn.Linear(2, 2), DATA)
+
+
+@pytest.mark.parametrize("batch_size", [None, 7, 20])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_a_learning_rate_that_diverges_is_reported(kind, batch_size):
+    options = {"optimizer": lambda p: kind(p, lr=1e3), "batch_size": batch_size}
+    words = ["fit:", kind.__name__, "left the finite numbers by step", "learning rate"]
+    fails(GaussianLikelihood(2, **DOUBLE), DATA, options, FloatingPointError, words)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e4, -1e4])
+def test_divergence_between_two_records_is_reported_too(value):
+    """Step 3 is not recorded in mini-batches: the loss of step 4 is the first to see it."""
+
+    class Dying(torch.optim.SGD):
+        steps = 0
+
+        def step(self, closure=None):
+            super().step(closure)
+            self.steps += 1
+            if self.steps == 3:
+                self.param_groups[0]["params"][0].data.fill_(value)
+
+    model = GaussianLikelihood(2, **DOUBLE)
+    options = {"optimizer": Dying([model.scale.log_diagonal], lr=0.0), "batch_size": 2}
+    words = ["fit: Dying left the finite numbers by step 3"]
+    fails(model, DATA, options, FloatingPointError, words)
+
+
+def test_an_error_of_an_optimizer_stays_what_it_is():
+    class Broken(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            raise ValueError("broken")
+
+    model = GaussianLikelihood(2, **DOUBLE)
+    fails(model, DATA, {"optimizer": Broken}, ValueError, ["broken"])

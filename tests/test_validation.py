@@ -1,0 +1,229 @@
+"""Every message names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.validation import (
+    as_covariance,
+    as_device,
+    as_gaussian,
+    as_samples,
+    as_scale_tril,
+    as_square,
+    as_tensor,
+    cholesky_factor,
+    common_batch_shape,
+    require_broadcastable,
+    require_count,
+    require_finite,
+    require_number,
+    require_same_kind,
+    require_shape,
+    try_cholesky,
+)
+
+EYE = torch.eye(2)
+
+
+def with_value(value: float, index: tuple[int, ...]) -> torch.Tensor:
+    tensor = torch.zeros(2, 3, 4)
+    tensor[index] = value
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: as_tensor(None, "a"), TypeError, ["a:", "torch.Tensor or numpy.ndarray", "None"]),
+        (lambda: as_tensor([1.0], "a"), TypeError, ["a:", "torch.Tensor", "list [1.0]"]),
+        (lambda: as_tensor("x", "a"), TypeError, ["a:", "torch.Tensor", "str 'x'"]),
+        (lambda: as_tensor(EYE.half(), "a"), ValueError, ["a:", "float32 or float64", "float16"]),
+        (lambda: as_tensor(EYE.bfloat16(), "a"), ValueError, ["a:", "float64", "bfloat16"]),
+        (lambda: as_tensor(EYE.int(), "a"), ValueError, ["a:", "float64", "int32", ".double()"]),
+        (lambda: as_tensor(EYE.cfloat(), "a"), ValueError, ["a:", "float64", "complex64"]),
+        (lambda: as_tensor(EYE > 0, "a"), ValueError, ["a:", "float64", "bool"]),
+        (lambda: as_tensor(np.ones(2, int), "a"), ValueError, ["a:", "float64", "int", "astype"]),
+        (lambda: as_tensor(np.ones(2, complex), "a"), ValueError, ["a:", "float64", "complex128"]),
+        (lambda: as_tensor(np.array([1, "b"], object), "a"), ValueError, ["a:", "64", "object"]),
+        (
+            lambda: require_finite(with_value(math.nan, (1, 2, 0)), "a"),
+            ValueError,
+            ["a:", "nan", "(1, 2, 0)"],
+        ),
+        (
+            lambda: require_finite(with_value(-math.inf, (0, 0, 3)), "a"),
+            ValueError,
+            ["a:", "-inf", "(0, 0, 3)", "1 such"],
+        ),
+        (
+            lambda: require_finite(torch.full((5,), math.inf), "a"),
+            ValueError,
+            ["a:", "(0,)", "5 such"],
+        ),
+        (
+            lambda: require_shape(EYE, "a", (3,), "(..., 3)"),
+            ValueError,
+            ["a:", "(..., 3)", "(2, 2)"],
+        ),
+        (
+            lambda: require_same_kind(a=EYE, b=EYE.double()),
+            ValueError,
+            ["b:", "float32 like a", "float64"],
+        ),
+        (
+            lambda: require_same_kind(a=EYE, b=EYE.to("meta")),
+            ValueError,
+            ["b:", "device cpu like a", "meta"],
+        ),
+        (
+            lambda: require_broadcastable(torch.Size([3]), "a", torch.Size([2])),
+            ValueError,
+            ["a:", "(3,)", "(2,)"],
+        ),
+        (
+            lambda: require_broadcastable(torch.Size([]), "a", torch.Size([2])),
+            ValueError,
+            ["a:", "()", "(2,)"],
+        ),
+        (
+            lambda: common_batch_shape(a=torch.Size([3]), b=torch.Size([2])),
+            ValueError,
+            ["b:", "(3,) of a", "(2,)"],
+        ),
+        (lambda: as_samples(torch.zeros(3), "a"), ValueError, ["a:", "(..., n, dim)", "(3,)"]),
+        (
+            lambda: as_samples(torch.zeros(3, 0), "a"),
+            ValueError,
+            ["a:", "at least one column", "(3, 0)"],
+        ),
+        (
+            lambda: as_samples(torch.zeros(3, 4), "a", dim=2),
+            ValueError,
+            ["a:", "(..., n, 2)", "(3, 4)"],
+        ),
+        (
+            lambda: as_square(torch.zeros(2, 3), "a"),
+            ValueError,
+            ["a:", "(..., dim, dim)", "(2, 3)"],
+        ),
+        (
+            lambda: as_square(torch.zeros(0, 0), "a"),
+            ValueError,
+            ["a:", "(..., dim, dim)", "(0, 0)"],
+        ),
+        (lambda: as_square(EYE, "a", dim=3), ValueError, ["a:", "(..., 3, 3)", "(2, 2)"]),
+        (lambda: as_square(EYE / 0, "a"), ValueError, ["a:", "finite", "inf", "(0, 0)"]),
+        (
+            lambda: as_scale_tril(EYE.flip(0)),
+            ValueError,
+            ["scale_tril:", "lower-triangular", "above"],
+        ),
+        (
+            lambda: as_scale_tril(EYE * 0.0),
+            ValueError,
+            ["scale_tril:", "positive diagonal", "got 0"],
+        ),
+        (lambda: as_gaussian(3, "p"), TypeError, ["p:", "loc and scale_tril", "int 3"]),
+        (
+            lambda: as_covariance(EYE + EYE.flip(0).triu(), "a"),
+            ValueError,
+            ["a:", "symmetric", "up to 1"],
+        ),
+        (lambda: as_covariance(-EYE, "a"), ValueError, ["a:", "variances", "-1"]),
+        (lambda: as_device("cuda:99"), ValueError, ["device:", "is there", "cpu", "cuda:99"]),
+        (lambda: as_device("abacus"), ValueError, ["device:", "'cpu', 'cuda' or 'mps'", "abacus"]),
+        (lambda: as_device([]), ValueError, ["device:", "'cpu'", "[]"]),
+        (lambda: as_device("meta"), ValueError, ["device:", "is there", "meta"]),
+        (lambda: require_count(1.0, "n"), TypeError, ["n:", "whole number", "float 1.0"]),
+        (lambda: require_count(True, "n"), TypeError, ["n:", "whole number", "bool True"]),
+        (lambda: require_count(0, "n"), ValueError, ["n:", "at least 1", "got 0"]),
+        (lambda: require_count(5, "n", maximum=4), ValueError, ["n:", "from 1 to 4", "got 5"]),
+        (lambda: require_number("1", "x"), TypeError, ["x:", "a number", "str '1'"]),
+        (lambda: require_number(True, "x"), TypeError, ["x:", "a number", "bool True"]),
+        (lambda: require_number(math.nan, "x"), ValueError, ["x:", "finite number", "nan"]),
+        (lambda: require_number(0, "x", above=0), ValueError, ["x:", "above 0", "got 0"]),
+    ],
+)
+def test_bad_input_is_named(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_arrays_are_taken_as_they_are():
+    array = np.arange(6.0).reshape(3, 2)
+    assert as_tensor(array, "a").data_ptr() == array.ctypes.data  # no copy
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", ">f8", ">f4"])
+def test_arrays_of_every_layout_are_read_right(dtype):
+    array = np.arange(6, dtype=dtype).reshape(3, 2)
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for each in (array, array[::-1], array.T, array[:, ::-1], frozen):
+            tensor = as_tensor(each, "a")
+            assert tensor.tolist() == each.tolist()
+            assert str(tensor.dtype) == f"torch.{array.dtype.name}"
+
+
+def test_large_numbers_whose_sum_overflows_are_finite():
+    largest = torch.full((4,), torch.finfo(torch.float32).max)
+    require_finite(largest, "a")  # the short cut through the sum must not decide this
+
+
+def test_what_fits_is_returned():
+    assert as_device("cpu") == torch.device("cpu")
+    assert as_device("cpu:0").type == "cpu"
+    assert require_count(np.int64(3), "n") == 3
+    assert require_number(np.float32(0.5), "x") == 0.5
+    assert require_number(2, "x") == 2.0
+    assert common_batch_shape(a=torch.Size([3, 1]), b=torch.Size([2])) == (3, 2)
+    require_broadcastable(torch.Size([3, 2]), "a", torch.Size([2]))
+    empty = torch.zeros(0, 2, 2)
+    assert as_scale_tril(empty).shape == (0, 2, 2)
+    assert cholesky_factor(empty, "a").shape == (0, 2, 2)
+
+
+def test_rounding_is_no_asymmetry():
+    matrix = torch.tensor([[4.0, 1.0], [1.0, 9.0]])
+    matrix[0, 1] += 1e-6  # two units in the last place of 6, the product of the scales
+    assert as_covariance(matrix, "a") is matrix
+    with pytest.raises(ValueError, match="symmetric"):
+        as_covariance(matrix + torch.tensor([[0.0, 1e-4], [0.0, 0.0]]), "a")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "column"),
+    [
+        ([[1.0, 2.0], [2.0, 1.0]], 1),  # indefinite
+        ([[1.0, 1.0], [1.0, 1.0]], 1),  # the second repeats the first
+        ([[0.0, 0.0], [0.0, 1.0]], 0),  # the first is constant
+        ([[2.0, 1.0, 3.0], [1.0, 1.0, 2.0], [3.0, 2.0, 5.0]], 2),  # the third is the sum
+    ],
+)
+def test_the_column_that_fails_is_named(matrix, column):
+    matrix = torch.tensor(matrix)
+    with pytest.raises(ValueError, match=f"target: .*column {column} has no variance left"):
+        cholesky_factor(matrix, "target")
+    batch = torch.eye(len(matrix)).repeat(2, 3, 1, 1)
+    batch[1, 2] = matrix
+    with pytest.raises(ValueError, match=rf"batch element \(1, 2\): column {column}"):
+        cholesky_factor(batch, "target")
+    _, failed, _ = try_cholesky(batch)
+    assert failed.nonzero().tolist() == [[1, 2]]
+
+
+def test_units_do_not_make_a_matrix_singular():
+    correlation = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=torch.float64)
+    units = torch.tensor([1e-80, 1e80], dtype=torch.float64)
+    factor = cholesky_factor(correlation * units[:, None] * units, "target")
+    expected = torch.tensor([[1.0, 0.0], [0.9, math.sqrt(0.19)]], dtype=torch.float64)
+    torch.testing.assert_close(factor / units[:, None], expected, rtol=1e-14, atol=1e-14)
