@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from helpers.checkpoints import load_checkpoint, save_checkpoint
-from helpers.devices import best_device, synchronize
+from helpers.devices import best_device, synchronize, widest_dtype
 from helpers.estimators import maximum_likelihood, minimum_nll
 from helpers.gaussian import (
     Gaussian,
@@ -32,7 +32,7 @@ from helpers.gaussian import (
 )
 from helpers.history import History
 from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
-from helpers.optimizers import natural_step
+from helpers.optimizers import OnlineNaturalGradient, natural_step
 from helpers.parametrizations import LogCholesky, log_cholesky, log_cholesky_inverse
 from helpers.statistics import SufficientStatistics, mean_log_prob, whiten
 from helpers.training import fit
@@ -46,6 +46,7 @@ from helpers.uncertainty import (
 )
 
 if TYPE_CHECKING:
+    from helpers.crossover import load_record, measure_crossover, median_seconds, plot_crossover
     from helpers.datasets import Dataset, load_dataset, two_correlated
     from helpers.environment import check_environment
     from helpers.exercises import check
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from helpers.source import show_source
 
 _LAZY = {
+    "crossover": ("load_record", "measure_crossover", "median_seconds", "plot_crossover"),
     "datasets": ("Dataset", "load_dataset", "two_correlated"),
     "environment": ("check_environment",),
     "exercises": ("check",),
@@ -103,6 +105,7 @@ __all__ = [
     "GaussianLikelihood",
     "History",
     "LogCholesky",
+    "OnlineNaturalGradient",
     "SufficientStatistics",
     "Verdict",
     "best_device",
@@ -118,6 +121,7 @@ __all__ = [
     "kl_divergence",
     "load_checkpoint",
     "load_dataset",
+    "load_record",
     "log_cholesky",
     "log_cholesky_inverse",
     "log_det",
@@ -127,9 +131,12 @@ __all__ = [
     "maximum_likelihood",
     "mean_log_prob",
     "mean_standard_error",
+    "measure_crossover",
+    "median_seconds",
     "minimum_nll",
     "n_free_parameters",
     "natural_step",
+    "plot_crossover",
     "plot_ellipse",
     "plot_gap",
     "plot_loss_surface",
@@ -147,6 +154,7 @@ __all__ = [
     "two_correlated",
     "use_style",
     "whiten",
+    "widest_dtype",
 ]
 
 

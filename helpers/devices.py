@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
 def best_device() -> torch.device:
@@ -36,5 +37,21 @@ def synchronize(device: torch.device) -> None:
 
 
 def widest_dtype(device: torch.device) -> torch.dtype:
-    """The most precise floating dtype the device computes in; Apple's GPUs have no float64."""
+    """The most precise floating dtype that a device computes in.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    torch.dtype
+        float64, but float32 on Apple's GPUs, which have nothing wider.
+    """
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; float64 becomes float32 where the device has nothing wider."""
+    too_wide = tensor.dtype == torch.float64 and widest_dtype(device) == torch.float32
+    return tensor.to(device=device, dtype=torch.float32 if too_wide else tensor.dtype)

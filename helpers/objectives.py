@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.devices import widest_dtype
+from helpers.devices import to_device, widest_dtype
 from helpers.estimators import maximum_likelihood
 from helpers.gaussian import Gaussian, entropy, kl_divergence
 from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
@@ -39,7 +39,7 @@ class LikelihoodObjective:
             require_finite(statistics.mean, "data.mean")
             require_finite(statistics.scatter, "data.scatter")
         else:
-            self.samples = as_samples(data, dim=model.dim).detach().to(device)
+            self.samples = to_device(as_samples(data, dim=model.dim).detach(), device)
             statistics = SufficientStatistics.from_data(self.samples.to(widest_dtype(device)))
         require_broadcastable(model.batch_shape, "data", statistics.batch_shape)
         self.statistics = statistics
@@ -81,7 +81,7 @@ class MeanSquaredErrorObjective:
     loc: Tensor | None = None
 
     def __init__(self, model: CovarianceLearner, target: Any, device: torch.device) -> None:
-        target = as_covariance(target, "data", dim=model.dim).detach().to(device)
+        target = to_device(as_covariance(target, "data", dim=model.dim).detach(), device)
         require_broadcastable(model.batch_shape, "data", target.shape[:-2])
         self.covariance_matrix = target.to(widest_dtype(device))
         cholesky_factor(self.covariance_matrix, "data")  # raises if nothing reaches the target

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective
 from helpers.statistics import SufficientStatistics, whiten
-from helpers.validation import as_scale_tril, as_square, require_same_kind, try_cholesky
+from helpers.validation import require_variance, try_cholesky
 
 ADAM_LEARNING_RATE = 0.05
 
@@ -71,16 +71,8 @@ def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
     ----------
     Amari (1998), Natural gradient works efficiently in learning. Neural Computation 10, 251-276.
     """
-    scale_tril = as_scale_tril(scale_tril)
-    covariance_matrix = as_square(covariance_matrix, "covariance_matrix", dim=scale_tril.shape[-1])
-    require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
-    whitened = whiten(covariance_matrix, scale_tril)  # A
-    variance = whitened.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
-    if not bool((variance > 0).all()):
-        raise ValueError(
-            f"covariance_matrix: expected a positive definite matrix, got one with variance "
-            f"{variance.min().item():.3g} in the coordinates of scale_tril"
-        )
+    whitened = whiten(covariance_matrix, scale_tril)  # A, (*batch, d, d)
+    variance = require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
     return scale_tril @ (whitened / variance.sqrt()[..., None, :]).tril()
 
 

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from helpers.validation import (
+    as_free_numbers,
     as_scale_tril,
-    as_tensor,
     require_broadcastable,
     require_count,
-    require_same_kind,
 )
 
 
@@ -43,18 +42,8 @@ def log_cholesky(log_diagonal: Tensor, below_diagonal: Tensor) -> Tensor:
     Pinheiro and Bates (1996), Unconstrained parametrizations for variance-covariance matrices.
     Statistics and Computing 6, 289-296.
     """
-    log_diagonal = as_tensor(log_diagonal, "log_diagonal")
-    below_diagonal = as_tensor(below_diagonal, "below_diagonal")
-    if log_diagonal.ndim == 0:
-        raise ValueError("log_diagonal: expected shape (..., d), got ()")
+    log_diagonal, below_diagonal = as_free_numbers(log_diagonal, below_diagonal)
     d = log_diagonal.shape[-1]
-    k = d * (d - 1) // 2
-    require_same_kind(log_diagonal=log_diagonal, below_diagonal=below_diagonal)
-    if below_diagonal.shape != (*log_diagonal.shape[:-1], k):
-        raise ValueError(
-            f"below_diagonal: expected shape {(*log_diagonal.shape[:-1], k)} for {d} variables, "
-            f"got {tuple(below_diagonal.shape)}"
-        )
     rows, columns = torch.tril_indices(d, d, offset=-1, device=log_diagonal.device)
     scale_tril = torch.diag_embed(log_diagonal.exp())  # (*batch, d, d)
     scale_tril[..., rows, columns] = below_diagonal

@@ -12,6 +12,8 @@ from helpers.gaussian import LOG_2PI, log_det
 from helpers.validation import (
     as_loc_and_scale_tril,
     as_samples,
+    as_scale_tril,
+    as_square,
     as_tensor,
     require_broadcastable,
     require_count,
@@ -76,9 +78,10 @@ class SufficientStatistics:
 
         Notes
         -----
-        Centring first keeps the digits: :math:`E[x x^\top] - m m^\top` loses twice as many as the
-        mean is standard deviations away from zero. The second pass also mends the rounding of
-        the mean itself (Chan, Golub and LeVeque 1983, the corrected two-pass algorithm).
+        Centring first keeps the digits: :math:`E[x x^\top] - m m^\top` loses two of them for each
+        power of ten between the mean and the standard deviation. The second pass also mends the
+        rounding of the mean itself: the corrected two-pass algorithm of Chan, Golub and LeVeque
+        (1983).
         """
         data = as_samples(data)
         n = data.shape[-2]
@@ -220,27 +223,41 @@ def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Ten
     batch_shape = torch.broadcast_shapes(loc.shape[:-1], scale_tril.shape[:-2])
     require_broadcastable(batch_shape, "statistics", statistics.batch_shape)
     moment = statistics.covariance_matrix() + _outer(statistics.mean - loc)  # (*batch, d, d)
-    distance = whiten(moment, scale_tril).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    distance = _whiten(moment, scale_tril).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
     return -0.5 * (d * LOG_2PI + log_det(scale_tril) + distance)
 
 
-def whiten(matrix: Tensor, scale_tril: Tensor) -> Tensor:
+def whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
     r"""A covariance seen from coordinates in which `scale_tril` would be the identity.
 
     .. math:: A = L^{-1} S L^{-\top}
 
     Parameters
     ----------
-    matrix : Tensor, shape (*batch, d, d)
-        Symmetric.
+    covariance_matrix : Tensor, shape (*batch, d, d)
+        Symmetric: S.
     scale_tril : Tensor, shape (*batch, d, d)
 
     Returns
     -------
     Tensor, shape (*batch, d, d)
         The identity exactly where :math:`L L^\top = S`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes or dtypes do not match, a value is not finite, or `scale_tril` is no Cholesky
+        factor.
     """
-    half = torch.linalg.solve_triangular(scale_tril, matrix, upper=False)  # L^-1 S
+    scale_tril = as_scale_tril(scale_tril)
+    dim = scale_tril.shape[-1]
+    covariance_matrix = as_square(covariance_matrix, "covariance_matrix", dim=dim)
+    require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
+    return _whiten(covariance_matrix, scale_tril)
+
+
+def _whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
+    half = torch.linalg.solve_triangular(scale_tril, covariance_matrix, upper=False)  # L^-1 S
     return torch.linalg.solve_triangular(scale_tril, half.mT, upper=False)  # L^-1 (L^-1 S)^T
 
 

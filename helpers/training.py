@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from helpers.checkpoints import load_checkpoint, save_checkpoint
+from helpers.devices import widest_dtype
 from helpers.history import History, Recorder
 from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective, make_objective
@@ -267,7 +268,14 @@ def _check(model: Any, batch_size: Any, device: Any, tol: Any, seed: Any) -> tor
     require_count(seed, "seed", minimum=0)
     if tol is not None:
         require_number(tol, "tol", above=0)
-    return model.scale.log_diagonal.device if device is None else as_device(device)
+    parameter = model.scale.log_diagonal
+    device = parameter.device if device is None else as_device(device)
+    if parameter.dtype == torch.float64 and widest_dtype(device) == torch.float32:
+        raise ValueError(
+            f"device: expected one that computes in float64 like the model, got {str(device)!r}; "
+            f"model.float() makes a model that fits"
+        )
+    return device
 
 
 def _kind(model: CovarianceModel) -> str:

@@ -212,6 +212,33 @@ def cholesky_factor(matrix: Tensor, name: str, count: Tensor | None = None) -> T
     return factor
 
 
+def as_free_numbers(log_diagonal: Any, below_diagonal: Any) -> tuple[Tensor, Tensor]:
+    """Return log_diagonal (*batch, d) and below_diagonal (*batch, d(d-1)/2), checked together."""
+    log_diagonal = as_tensor(log_diagonal, "log_diagonal")
+    below_diagonal = as_tensor(below_diagonal, "below_diagonal")
+    if log_diagonal.ndim == 0:
+        raise ValueError("log_diagonal: expected shape (..., d), got ()")
+    *batch, d = log_diagonal.shape
+    expected = (*batch, d * (d - 1) // 2)
+    if below_diagonal.shape != expected:
+        raise ValueError(
+            f"below_diagonal: expected shape {expected} for {d} variables, "
+            f"got {tuple(below_diagonal.shape)}"
+        )
+    require_same_kind(log_diagonal=log_diagonal, below_diagonal=below_diagonal)
+    return log_diagonal, below_diagonal
+
+
+def require_variance(variance: Tensor, name: str) -> Tensor:
+    """Return `variance` if it is positive throughout; else the matrix `name` is not definite."""
+    if not bool((variance.detach() > 0).all()):
+        raise ValueError(
+            f"{name}: expected a positive definite matrix, got one with variance "
+            f"{variance.min().item():.3g} in some direction"
+        )
+    return variance
+
+
 def as_device(device: Any, name: str = "device") -> torch.device:
     """Return a torch.device that this machine has."""
     try:

@@ -61,7 +61,7 @@ def test_right_answers_pass(exercise, answer):
         (ROOTS, lambda x: x * torch.nan, "not yet: the shape is right, the values are not."),
         (ROOTS, None, "nothing to check yet; replace the ... and run the cell again."),
         (ROOTS, ..., "nothing to check yet; replace the ... and run the cell again."),
-        (ROOTS, lambda x: None, "nothing to check yet; your function returns None."),
+        (ROOTS, lambda x: None, "nothing to check yet; your function returns nothing."),
         (ROOTS, torch.ones(2), "a function is asked for, this is a Tensor."),
         (ROOTS, lambda x: x.sum(), "the shape should be (2,), yours is ()."),
         (ROOTS, lambda x: "root", "numbers are asked for, this is a str."),

@@ -500,7 +500,7 @@ def test_the_gap_is_drawn_on_a_log_axis_with_the_sampling_error(ax):
     assert reference.get_linestyle() == "--"
     assert ax.get_yscale() == "log"
     assert ax.get_legend_handles_labels()[1] == ["Adam", "sampling error p/2N"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "gap to the exact optimum")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "gap to the exact optimum (nats)")
 
 
 def test_of_a_batch_the_worst_gap_is_drawn(ax):

@@ -7,6 +7,7 @@ never a guess, and a test can play every mistake and see its sentence.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+LINE_LENGTH = 95  # JupyterLab breaks longer lines in the middle of a word
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}  # an answer may be computed another way, or in float32
 
 
@@ -51,7 +53,7 @@ class Exercise:
         except Exception as error:  # whatever a reader's code raises, they see as a sentence
             return False, f"your code raises {type(error).__name__}: {error}"
         if any(value is None or value is Ellipsis for value in given):
-            return False, "nothing to check yet; your function returns None."
+            return False, "nothing to check yet; your function returns nothing."
         for wanted, value in zip(expected, given, strict=True):
             complaint = _kind_of_difference(wanted, value)
             if complaint:
@@ -80,7 +82,8 @@ def check(number: str, answer: Any) -> None:
         If there is no such exercise.
     """
     passed, sentence = find(number).diagnose(answer)
-    print(f"Exercise {number} {'passed' if passed else 'open'}: {sentence}")
+    line = f"Exercise {number} {'passed' if passed else 'open'}: {sentence}"
+    print(textwrap.fill(line, LINE_LENGTH))
 
 
 def find(number: str) -> Exercise:

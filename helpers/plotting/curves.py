@@ -200,7 +200,7 @@ def plot_gap(
         )
     ax.set_yscale("log")
     _scale_x(ax, [at for at, _ in curves.values()], log_x)
-    ax.set(xlabel="time (s)" if x == "time" else "step", ylabel="gap to the exact optimum")
+    ax.set(xlabel="time (s)" if x == "time" else "step", ylabel="gap to the exact optimum (nats)")
     ax.legend()
     return lines
 
