@@ -71,7 +71,7 @@ def test_right_answers_pass(exercise, answer):
         (VALUE, 3.01, "not yet: the shape is right, the values are not."),
         (VALUE, [3.0], "the shape should be (), yours is (1,)."),
         (PAIR, lambda x: (x.prod(), x.sum()), "the other way round."),
-        (PAIR, lambda x: x, "a tuple of 2 is asked for, this is a Tensor."),
+        (PAIR, lambda x: x, "a tuple of 2 is asked for, got Tensor."),
         (PAIR, lambda x: (x.sum(), None), "numbers are asked for, this is a NoneType."),
         (PAIR, lambda x: (x.sum(), x), "the shape should be (), yours is (2,)."),
         (Exercise(solution=True, praise=""), 1, "a bool is asked for, got 1."),

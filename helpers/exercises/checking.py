@@ -107,7 +107,8 @@ def _values(answer: Any, case: tuple[Any, ...]) -> Any:
 def _kind_of_difference(wanted: Any, value: Any) -> str:
     if isinstance(wanted, tuple):
         if not isinstance(value, tuple) or len(value) != len(wanted):
-            return f"a tuple of {len(wanted)} is asked for, this is a {type(value).__name__}."
+            got = f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
+            return f"a tuple of {len(wanted)} is asked for, got {got}."
         parts = (_kind_of_difference(w, v) for w, v in zip(wanted, value, strict=True))
         return next((part for part in parts if part), "")
     if isinstance(wanted, (bool, str)):

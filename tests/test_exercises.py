@@ -1,0 +1,373 @@
+"""Exercises of all notebooks: solutions pass, and every wrong answer is told what it is.
+
+What holds for one exercise only stands in test_exercises_NN.py, such as the independent truth of
+its solution.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbformat import NotebookNode
+from store_notebooks import code_cells, tags
+from torch import Tensor
+
+import helpers.exercises
+from helpers import check
+from helpers.exercises import Exercise
+
+ROOT = Path(__file__).parents[1]
+FOLDER = Path(helpers.exercises.__file__).parent
+PER_NOTEBOOK = {
+    path.stem[-2:]: import_module(f"helpers.exercises.{path.stem}").EXERCISES
+    for path in sorted(FOLDER.glob("notebook_[0-9][0-9].py"))
+}
+EXERCISES: dict[str, Exercise] = {
+    number: exercise
+    for exercises in PER_NOTEBOOK.values()
+    for number, exercise in exercises.items()
+}
+NOTEBOOKS = {
+    path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+}
+WIDTH = 95  # of an output in JupyterLab, which breaks longer lines in the middle of a word
+
+
+def results(exercise: Exercise) -> list[Any]:
+    """What the solution gives on each case."""
+    solution, cases = exercise.solution, deepcopy(exercise.cases)
+    return [solution(*case) for case in cases] if callable(solution) else [solution]
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """What is inside of tuples, lists and dictionaries."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (tuple, list)):
+        yield value
+        return
+    for part in value:
+        yield from leaves(part)
+
+
+def tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in leaves(value) if isinstance(leaf, Tensor)]
+
+
+def is_number(value: Any) -> bool:
+    return not isinstance(value, (bool, str))
+
+
+def kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+MISTAKES = [
+    pytest.param(number, sentence, id=f"{number}-{index}")
+    for number, exercise in EXERCISES.items()
+    for index, sentence in enumerate(exercise.mistakes)
+]
+FUNCTIONS = [number for number, exercise in EXERCISES.items() if callable(exercise.solution)]
+OF_TENSORS = [number for number in FUNCTIONS if tensors(EXERCISES[number].cases)]
+TUPLES = [n for n, exercise in EXERCISES.items() if isinstance(results(exercise)[0], tuple)]
+NUMBERS = [n for n, exercise in EXERCISES.items() if all(map(is_number, leaves(results(exercise))))]
+PARTS = [(n, part) for n in NUMBERS for part in range(len(parts(results(EXERCISES[n])[0])))]
+
+every_exercise = pytest.mark.parametrize("number", EXERCISES)
+every_function = pytest.mark.parametrize("number", FUNCTIONS)
+every_answer_of_numbers = pytest.mark.parametrize("number", NUMBERS)
+every_part = pytest.mark.parametrize(("number", "part"), PARTS)
+every_mistake = pytest.mark.parametrize(("number", "sentence"), MISTAKES)
+every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+
+
+def changed(exercise: Exercise, change: Callable[[Any], Any]) -> Any:
+    """The solution, with its result changed: a function again if it is one."""
+    solution = exercise.solution
+    if not callable(solution):
+        return change(solution)
+    return lambda *case: change(solution(*case))
+
+
+def on_parts(change: Callable[[Tensor], Any], only: int | None = None) -> Callable[[Any], Any]:
+    """Change every number or tensor of a tuple, or only one; what is no tuple is one part."""
+
+    def change_all(value: Any) -> Any:
+        new = tuple(
+            change(torch.as_tensor(part)) if only in (None, index) else part
+            for index, part in enumerate(parts(value))
+        )
+        return new if isinstance(value, tuple) else new[0]
+
+    return change_all
+
+
+def assert_open(number: str, answer: Any, part: str) -> None:
+    """The answer does not pass, and what is said about it begins with this."""
+    passed, sentence = EXERCISES[number].diagnose(answer)
+    assert not passed
+    assert sentence.startswith(part)
+
+
+# The exercises -------------------------------------------------------------------------------
+
+
+def test_every_notebook_has_its_exercises():
+    assert PER_NOTEBOOK, "no exercises were found"
+    assert list(PER_NOTEBOOK) == list(NOTEBOOKS)
+    for notebook, exercises in PER_NOTEBOOK.items():
+        assert list(exercises) == [f"{notebook}.{k}" for k in range(1, len(exercises) + 1)]
+
+
+@every_exercise
+def test_the_solution_passes(number):
+    exercise = EXERCISES[number]
+    assert exercise.diagnose(exercise.solution) == (True, exercise.praise)
+
+
+@every_mistake
+def test_each_mistake_gets_its_own_sentence(number, sentence):
+    # Its own: the first sentence that fits is given, so a mistake that looks like another fails.
+    exercise = EXERCISES[number]
+    assert exercise.diagnose(exercise.mistakes[sentence]) == (False, sentence)
+
+
+@every_exercise
+def test_there_are_enough_mistakes(number):
+    assert len(EXERCISES[number].mistakes) >= 4
+
+
+@every_exercise
+def test_what_is_said_ends_as_a_sentence(number):
+    exercise = EXERCISES[number]
+    said = [exercise.praise, *exercise.mistakes]
+    # A hint may be a question.
+    assert [sentence for sentence in said if not sentence.endswith((".", "?"))] == []
+
+
+def test_no_sentence_is_said_twice():
+    said = Counter(
+        sentence for one in EXERCISES.values() for sentence in (one.praise, *one.mistakes)
+    )
+    assert [sentence for sentence, count in said.items() if count > 1] == []
+
+
+@every_exercise
+def test_nothing_in_a_case_or_a_result_is_nan(number):
+    # A result that is not a number agrees with nothing, not even with itself.
+    exercise = EXERCISES[number]
+    inside = leaves([*exercise.cases, *results(exercise)])
+    reals = [torch.as_tensor(each) for each in inside if isinstance(each, (float, Tensor))]
+    assert not any(each.isnan().any() for each in reals)
+
+
+# Right answers in other guises ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", OF_TENSORS)
+@every_dtype
+def test_an_answer_computed_in_another_dtype_passes(number, dtype):
+    exercise = EXERCISES[number]
+
+    def cast(value: Any) -> Any:
+        is_real = isinstance(value, Tensor) and value.is_floating_point()
+        return value.to(dtype) if is_real else value
+
+    def answer(*case):
+        return exercise.solution(*map(cast, case))
+
+    assert exercise.diagnose(answer) == (True, exercise.praise)
+
+
+@every_answer_of_numbers
+@pytest.mark.parametrize("guise", [Tensor.float, Tensor.double, Tensor.tolist, np.asarray])
+def test_an_answer_in_another_guise_passes(number, guise):
+    exercise = EXERCISES[number]
+    answer = changed(exercise, on_parts(guise))
+    assert exercise.diagnose(answer) == (True, exercise.praise)
+
+
+@pytest.mark.parametrize("number", OF_TENSORS)
+def test_an_answer_does_not_change_the_cases(number):
+    # On copies, so that a failure here is not a failure of all tests that follow.
+    exercise = replace(EXERCISES[number], cases=deepcopy(EXERCISES[number].cases))
+
+    def careless(*case):
+        result = deepcopy(exercise.solution(*case))
+        for tensor in tensors(case):
+            tensor.zero_()
+        return result
+
+    assert exercise.diagnose(careless) == (True, exercise.praise)
+    before, after = tensors(EXERCISES[number].cases), tensors(exercise.cases)
+    assert all(map(torch.equal, before, after))
+
+
+# Other wrong answers -------------------------------------------------------------------------
+
+
+@every_exercise
+@pytest.mark.parametrize("nothing", [None, ..., lambda *_: None, lambda *_: ...])
+def test_an_empty_answer_is_open(number, nothing):
+    assert_open(number, nothing, "nothing to check yet")
+
+
+def raises_its_own(*_):
+    raise KeyError("mine")
+
+
+def multiplies_what_does_not_fit(*_):
+    return torch.ones(2, 2) @ torch.ones(7, 7)
+
+
+@every_function
+@pytest.mark.parametrize(
+    ("answer", "part"),
+    [
+        (raises_its_own, "your code raises KeyError: 'mine'"),
+        (multiplies_what_does_not_fit, "your code raises RuntimeError: mat1 and mat2 shapes"),
+        (lambda: 0, "your code raises TypeError: "),  # takes no arguments
+    ],
+)
+def test_an_answer_that_raises_is_explained(number, answer, part):
+    assert_open(number, answer, part)
+
+
+@every_function
+@pytest.mark.parametrize("value", [3.0, torch.eye(2), "text", [1.0]], ids=kind)
+def test_a_value_is_no_function(number, value):
+    assert_open(number, value, f"a function is asked for, this is a {kind(value)}.")
+
+
+@every_part
+@pytest.mark.parametrize(
+    "reshape",
+    [
+        lambda x: x[None],
+        lambda x: x[..., None],
+        lambda x: x[0] if x.ndim else x.expand(2),
+        lambda x: torch.zeros(2, 7, 1),
+    ],
+)
+def test_a_wrong_shape_is_named(number, part, reshape):
+    exercise = EXERCISES[number]
+    wanted = torch.as_tensor(parts(results(exercise)[0])[part])
+    asked, given = tuple(wanted.shape), tuple(reshape(wanted).shape)
+    answer = changed(exercise, on_parts(reshape, only=part))
+    assert_open(number, answer, f"the shape should be {asked}, yours is {given}.")
+
+
+@every_part
+@pytest.mark.parametrize("wrong", ["text", ["a", "b"], [[1.0], [1.0, 2.0]], {}], ids=kind)
+def test_what_is_no_numbers_is_named(number, part, wrong):
+    answer = changed(EXERCISES[number], on_parts(lambda _: wrong, only=part))
+    assert_open(number, answer, f"numbers are asked for, this is a {kind(wrong)}.")
+
+
+@pytest.mark.parametrize("number", TUPLES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value[:-1],
+        lambda value: (*value, value[0]),
+        lambda value: (),
+        list,
+        lambda value: value[0],
+        lambda value: "text",
+    ],
+)
+def test_what_is_no_such_tuple_is_named(number, change):
+    wanted = results(EXERCISES[number])[0]
+    given = change(wanted)
+    got = f"a tuple of {len(given)}" if isinstance(given, tuple) else kind(given)
+    sentence = f"a tuple of {len(wanted)} is asked for, got {got}."
+    assert_open(number, changed(EXERCISES[number], change), sentence)
+
+
+@every_answer_of_numbers
+@pytest.mark.parametrize("change", [lambda x: 1.234 * x + 5.678, lambda x: x * math.nan])
+def test_other_values_are_not_diagnosed_by_guessing(number, change):
+    answer = changed(EXERCISES[number], on_parts(change))
+    assert_open(number, answer, "not yet: the shape is right, the values are not.")
+
+
+# What is printed, and what stands in the notebooks -------------------------------------------
+
+
+def words(text: str) -> str:
+    """The text without white space: a long line may be broken after a hyphen, too."""
+    return "".join(text.split())
+
+
+def assert_printed(text: str, expected: str) -> None:
+    assert words(text) == words(expected)
+    assert text.endswith("\n")
+    assert max(map(len, text.splitlines())) <= WIDTH
+
+
+@every_exercise
+def test_check_prints_that_the_solution_passed(number, capsys):
+    exercise = EXERCISES[number]
+    check(number, exercise.solution)
+    assert_printed(capsys.readouterr().out, f"Exercise {number} passed: {exercise.praise}")
+
+
+@every_mistake
+def test_check_prints_what_is_wrong(number, sentence, capsys):
+    check(number, EXERCISES[number].mistakes[sentence])
+    assert_printed(capsys.readouterr().out, f"Exercise {number} open: {sentence}")
+
+
+def checked_numbers(cell: NotebookNode) -> list[str]:
+    """The first argument of each call of `check` in a cell."""
+    calls = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call))
+    return [ast.literal_eval(call.args[0]) for call in calls if ast.unparse(call.func) == "check"]
+
+
+def tagged(notebook: str, tag: str) -> list[NotebookNode]:
+    content = nbformat.read(NOTEBOOKS[notebook], as_version=nbformat.NO_CONVERT)
+    return [cell for cell in code_cells(content) if tag in tags(cell)]
+
+
+def printed(cell: NotebookNode) -> str:
+    """The stored output of a cell that prints and does nothing else."""
+    (output,) = cell.outputs
+    assert (output.output_type, output.name) == ("stream", "stdout")
+    return output.text
+
+
+@pytest.mark.parametrize("notebook", PER_NOTEBOOK)
+@pytest.mark.parametrize("tag", ["exercise", "solution"])
+def test_the_cells_check_each_exercise_in_order(notebook, tag):
+    found = [checked_numbers(cell) for cell in tagged(notebook, tag)]
+    assert found == [[number] for number in PER_NOTEBOOK[notebook]]
+
+
+@pytest.mark.parametrize("notebook", PER_NOTEBOOK)
+def test_the_stubs_are_open(notebook):
+    for number, cell in zip(PER_NOTEBOOK[notebook], tagged(notebook, "exercise"), strict=True):
+        opening = words(f"Exercise {number} open: nothing to check yet")
+        assert words(printed(cell)).startswith(opening)
+
+
+@pytest.mark.parametrize("notebook", PER_NOTEBOOK)
+def test_the_solutions_of_the_notebook_have_passed(notebook):
+    cells = tagged(notebook, "solution")
+    for (number, exercise), cell in zip(PER_NOTEBOOK[notebook].items(), cells, strict=True):
+        assert_printed(printed(cell), f"Exercise {number} passed: {exercise.praise}")
