@@ -46,7 +46,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch "$(STAMP)"
 
 lab: $(STAMP)  ## open the course in JupyterLab
-	$(RUN) jupyterlab --port=$(PORT) $(ARGS) $(FIRST_NOTEBOOK)
+	$(RUN) jupyterlab --ServerApp.root_dir=. --port=$(PORT) $(ARGS) $(FIRST_NOTEBOOK)
 
 lint: $(STAMP)  ## check style and spelling
 	$(RUN) ruff check $(SOURCES)

@@ -68,10 +68,12 @@ class History:
 
     def __str__(self) -> str:
         worst = self.gap[-1].max().item() if self.gap[-1].numel() else 0.0
-        gap = f"below {ROUNDING:.0e}" if worst < ROUNDING else f"{worst:.2e}"
+        size = f"below {ROUNDING:.0e}" if worst < ROUNDING else f"{worst:.2e}"
+        # A mean squared error has the units of a variance squared, and its minimum is zero.
+        gap = f"MSE {size}" if self.count is None else f"gap {size} nats"
         end = "converged" if self.converged else "stopped at the last step"
         steps = "1 step" if self.n_steps == 1 else f"{self.n_steps} steps"
-        return f"{self.optimizer}: {steps}, gap {gap}, {end}"
+        return f"{self.optimizer}: {steps}, {gap}, {end}"
 
 
 @dataclass

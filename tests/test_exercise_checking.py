@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import ModuleType
 
@@ -58,7 +59,7 @@ def test_right_answers_pass(exercise, answer):
         (ROOTS, lambda x: x * x, "you squared."),
         (ROOTS, lambda x: 0.5 * x, "you halved."),
         (ROOTS, lambda x: x, "not yet: the shape is right, the values are not."),
-        (ROOTS, lambda x: x * torch.nan, "not yet: the shape is right, the values are not."),
+        (ROOTS, lambda x: x * torch.nan, "your values are not finite."),
         (ROOTS, None, "nothing to check yet; replace the ... and run the cell again."),
         (ROOTS, ..., "nothing to check yet; replace the ... and run the cell again."),
         (ROOTS, lambda x: None, "nothing to check yet; your function returns nothing."),
@@ -71,9 +72,14 @@ def test_right_answers_pass(exercise, answer):
         (VALUE, 3.01, "not yet: the shape is right, the values are not."),
         (VALUE, [3.0], "the shape should be (), yours is (1,)."),
         (PAIR, lambda x: (x.prod(), x.sum()), "the other way round."),
-        (PAIR, lambda x: x, "a tuple of 2 is asked for, got Tensor."),
-        (PAIR, lambda x: (x.sum(), None), "numbers are asked for, this is a NoneType."),
-        (PAIR, lambda x: (x.sum(), x), "the shape should be (), yours is (2,)."),
+        (PAIR, lambda x: x, "a tuple of 2 is asked for, this is a Tensor."),
+        (PAIR, lambda x: [x.sum()], "a tuple of 2 is asked for, this is a list of 1."),
+        (
+            PAIR,
+            lambda x: (x.sum(), None),
+            "the second part: numbers are asked for, this is a NoneType.",
+        ),
+        (PAIR, lambda x: (x.sum(), x), "the second part: the shape should be (), yours is (2,)."),
         (Exercise(solution=True, praise=""), 1, "a bool is asked for, got 1."),
         (Exercise(solution="left", praise=""), "right", "not yet: the shape is right, the values"),
     ],
@@ -82,6 +88,18 @@ def test_wrong_answers_get_their_sentence(exercise, answer, sentence):
     passed, said = exercise.diagnose(answer)
     assert not passed
     assert said.startswith(sentence)
+
+
+def test_a_list_is_as_good_as_a_tuple():
+    assert PAIR.diagnose(lambda x: list(PAIR.solution(x)))[0]
+
+
+def test_an_infinity_is_right_where_the_solution_has_one():
+    endless = Exercise(solution=math.inf, praise="yes.", mistakes={"minus.": -math.inf})
+    assert endless.diagnose(math.inf) == (True, "yes.")
+    assert endless.diagnose(-math.inf) == (False, "minus.")
+    assert endless.diagnose(1.0) == (False, "not yet: the shape is right, the values are not.")
+    assert endless.diagnose(math.nan) == (False, "your values are not finite.")
 
 
 def test_a_mistake_must_match_in_every_case():

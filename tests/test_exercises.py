@@ -27,6 +27,7 @@ from torch import Tensor
 import helpers.exercises
 from helpers import check
 from helpers.exercises import Exercise
+from helpers.exercises.checking import ORDINALS
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(helpers.exercises.__file__).parent
@@ -116,6 +117,11 @@ def on_parts(change: Callable[[Tensor], Any], only: int | None = None) -> Callab
         return new if isinstance(value, tuple) else new[0]
 
     return change_all
+
+
+def place(number: str, part: int) -> str:
+    """How a complaint about a part of a tuple begins."""
+    return f"the {ORDINALS[part]} part: " if number in TUPLES else ""
 
 
 def assert_open(number: str, answer: Any, part: str) -> None:
@@ -270,14 +276,16 @@ def test_a_wrong_shape_is_named(number, part, reshape):
     wanted = torch.as_tensor(parts(results(exercise)[0])[part])
     asked, given = tuple(wanted.shape), tuple(reshape(wanted).shape)
     answer = changed(exercise, on_parts(reshape, only=part))
-    assert_open(number, answer, f"the shape should be {asked}, yours is {given}.")
+    sentence = f"the shape should be {asked}, yours is {given}."
+    assert_open(number, answer, place(number, part) + sentence)
 
 
 @every_part
 @pytest.mark.parametrize("wrong", ["text", ["a", "b"], [[1.0], [1.0, 2.0]], {}], ids=kind)
 def test_what_is_no_numbers_is_named(number, part, wrong):
     answer = changed(EXERCISES[number], on_parts(lambda _: wrong, only=part))
-    assert_open(number, answer, f"numbers are asked for, this is a {kind(wrong)}.")
+    sentence = f"numbers are asked for, this is a {kind(wrong)}."
+    assert_open(number, answer, place(number, part) + sentence)
 
 
 @pytest.mark.parametrize("number", TUPLES)
@@ -287,7 +295,7 @@ def test_what_is_no_numbers_is_named(number, part, wrong):
         lambda value: value[:-1],
         lambda value: (*value, value[0]),
         lambda value: (),
-        list,
+        lambda value: list(value[1:]),
         lambda value: value[0],
         lambda value: "text",
     ],
@@ -295,16 +303,21 @@ def test_what_is_no_numbers_is_named(number, part, wrong):
 def test_what_is_no_such_tuple_is_named(number, change):
     wanted = results(EXERCISES[number])[0]
     given = change(wanted)
-    got = f"a tuple of {len(given)}" if isinstance(given, tuple) else kind(given)
-    sentence = f"a tuple of {len(wanted)} is asked for, got {got}."
+    length = f" of {len(given)}" if isinstance(given, (tuple, list)) else ""
+    sentence = f"a tuple of {len(wanted)} is asked for, this is a {kind(given)}{length}."
     assert_open(number, changed(EXERCISES[number], change), sentence)
 
 
 @every_answer_of_numbers
-@pytest.mark.parametrize("change", [lambda x: 1.234 * x + 5.678, lambda x: x * math.nan])
-def test_other_values_are_not_diagnosed_by_guessing(number, change):
-    answer = changed(EXERCISES[number], on_parts(change))
-    assert_open(number, answer, "not yet: the shape is right, the values are not.")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda x: 1.234 * x + 5.678, "not yet: the shape is right, the values are not."),
+        (lambda x: x * math.nan, "your values are not finite."),
+    ],
+)
+def test_other_values_are_not_diagnosed_by_guessing(number, change, sentence):
+    assert_open(number, changed(EXERCISES[number], on_parts(change)), sentence)
 
 
 # What is printed, and what stands in the notebooks -------------------------------------------

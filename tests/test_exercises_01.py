@@ -17,7 +17,7 @@ from helpers.exercises.notebook_01 import EXERCISES, FACTOR_2, FACTOR_4
         ("01.2", lambda z, loc, scale_tril: scale_tril @ z.mT, "shape should be (3, 4)"),
         ("01.2", lambda z, loc, scale_tril: loc + scale_tril @ z, "your code raises RuntimeError"),
         ("01.3", lambda covariance: log_cholesky_inverse(covariance), "your code raises Value"),
-        ("01.3", torch.linalg.cholesky, "a tuple of 2 is asked for, got Tensor"),
+        ("01.3", torch.linalg.cholesky, "a tuple of 2 is asked for, this is a Tensor"),
         (
             "01.3",
             lambda covariance: EXERCISES["01.3"].solution(covariance)[::-1],

@@ -30,9 +30,14 @@ def make_history(gaps, **changes):
 @pytest.mark.parametrize(
     ("gaps", "changes", "line"),
     [
-        ([1.0, 0.5], {}, "Adam: 1 step, gap 5.00e-01, stopped at the last step"),
-        ([1.0, 0.5, 1e-13], {"converged": True}, "Adam: 2 steps, gap below 1e-12, converged"),
-        ([[1.0, 2.0], [3e-5, 2e-5]], {}, "Adam: 1 step, gap 3.00e-05, stopped at the last step"),
+        ([1.0, 0.5], {}, "Adam: 1 step, gap 5.00e-01 nats, stopped at the last step"),
+        ([1.0, 0.5, 1e-13], {"converged": True}, "Adam: 2 steps, gap below 1e-12 nats, converged"),
+        (
+            [[1.0, 2.0], [3e-5, 2e-5]],
+            {},
+            "Adam: 1 step, gap 3.00e-05 nats, stopped at the last step",
+        ),
+        ([1.0, 0.5], {"count": None}, "Adam: 1 step, MSE 5.00e-01, stopped at the last step"),
     ],
 )
 def test_one_line_says_how_it_went(gaps, changes, line):

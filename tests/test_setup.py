@@ -239,7 +239,8 @@ def test_an_installation_that_failed_is_tried_again(checkout):
 def test_lab_opens_the_first_notebook_on_the_port_asked_for(checkout):
     make(checkout, "lab", f"PYTHON={fake_python(checkout)}", "PORT=9123", "ARGS=--no-browser")
     last = (checkout / "log").read_text().splitlines()[-1]
-    assert last == "-m jupyterlab --port=9123 --no-browser notebooks/01_cholesky_theory.ipynb"
+    options = "--ServerApp.root_dir=. --port=9123 --no-browser"
+    assert last == f"-m jupyterlab {options} notebooks/01_cholesky_theory.ipynb"
 
 
 @needs_make

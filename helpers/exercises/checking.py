@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ORDINALS = ("first", "second", "third", "fourth")
 LINE_LENGTH = 95  # JupyterLab breaks longer lines in the middle of a word
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}  # an answer may be computed another way, or in float32
 
@@ -63,6 +64,8 @@ class Exercise:
         for sentence, mistake in self.mistakes.items():
             if _agree([_values(mistake, case) for case in self.cases], given):
                 return False, sentence
+        if not all(map(_is_finite, expected, given)):
+            return False, "your values are not finite."
         return False, "not yet: the shape is right, the values are not."
 
 
@@ -106,11 +109,14 @@ def _values(answer: Any, case: tuple[Any, ...]) -> Any:
 
 def _kind_of_difference(wanted: Any, value: Any) -> str:
     if isinstance(wanted, tuple):
-        if not isinstance(value, tuple) or len(value) != len(wanted):
-            got = f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
-            return f"a tuple of {len(wanted)} is asked for, got {got}."
-        parts = (_kind_of_difference(w, v) for w, v in zip(wanted, value, strict=True))
-        return next((part for part in parts if part), "")
+        if not isinstance(value, (tuple, list)):
+            return f"a tuple of {len(wanted)} is asked for, this is a {type(value).__name__}."
+        if len(value) != len(wanted):
+            kind = type(value).__name__
+            return f"a tuple of {len(wanted)} is asked for, this is a {kind} of {len(value)}."
+        complaints = map(_kind_of_difference, wanted, value)
+        named = zip(ORDINALS, complaints, strict=False)
+        return next((f"the {which} part: {told}" for which, told in named if told), "")
     if isinstance(wanted, (bool, str)):
         kind = type(wanted).__name__
         return "" if isinstance(value, type(wanted)) else f"a {kind} is asked for, got {value!r}."
@@ -124,6 +130,16 @@ def _kind_of_difference(wanted: Any, value: Any) -> str:
 
 def _agree(expected: list[Any], given: list[Any]) -> bool:
     return all(_equal(wanted, value) for wanted, value in zip(expected, given, strict=True))
+
+
+def _is_finite(wanted: Any, value: Any) -> bool:
+    """False where the answer holds a NaN, or an infinity that the solution has not."""
+    if isinstance(wanted, tuple):
+        return all(map(_is_finite, wanted, value))
+    if isinstance(wanted, (bool, str)):
+        return True
+    wanted, value = (torch.as_tensor(part).detach() for part in (wanted, value))
+    return bool((torch.isfinite(value) | (wanted == value)).all())
 
 
 def _equal(wanted: Any, value: Any) -> bool:
