@@ -34,6 +34,10 @@ LESSON_CELLS = (20, 35)
 MAX_CODE_CELLS = 41
 WORDS = (1500, 2500)
 EXERCISES = 3
+PREDICT = "**Predict before you run.**"
+MINUTES = re.compile(r"about (\d+) minutes to read and run")
+WORDS_A_MINUTE = 130  # of prose with formulas, slower than a novel's 240
+LINES_A_MINUTE = 10  # of code that is to be understood
 MAX_PNG_BYTES = 2 * 1024**2
 LAST_SECTIONS = ["Recap", "Exercises", "What next", "References"]
 TABLE = ["you will", "you need", "it takes"]
@@ -307,10 +311,34 @@ def cells_are_short(notebook: NotebookNode) -> list[str]:
     return found
 
 
+def count_words(notebook: NotebookNode) -> int:
+    return sum(len(re.findall(r"\w[\w'’-]*", prose(text))) for text in markdown(notebook))
+
+
 @rule
 def the_text_has_its_length(notebook: NotebookNode) -> list[str]:
-    words = sum(len(re.findall(r"\w[\w'’-]*", prose(text))) for text in markdown(notebook))
-    return outside("words", words, WORDS)
+    return outside("words", count_words(notebook), WORDS)
+
+
+def minutes_to_read(notebook: NotebookNode) -> float:
+    """An estimate: words, lines of code that are read, and a minute for each prediction."""
+    exempt = {"setup", "exercise", "solution"}
+    lessons = [cell for cell in code_cells(notebook) if not exempt & set(tags(cell))]
+    lines = sum(map(lines_of_code, lessons))
+    predictions = sum(text.count(PREDICT) for text in markdown(notebook))
+    return count_words(notebook) / WORDS_A_MINUTE + lines / LINES_A_MINUTE + predictions
+
+
+@rule
+def the_minutes_are_estimated_alike(notebook: NotebookNode) -> list[str]:
+    stated = MINUTES.findall("\n".join(markdown(notebook)))
+    if len(stated) != 1:
+        return ["it does not say once 'about N minutes to read and run'"]
+    expected = minutes_to_read(notebook)
+    # Rounded to five minutes, and a change of a few words need not change it at once.
+    return (
+        [] if abs(int(stated[0]) - expected) <= 4 else [f"{stated[0]} minutes, not {expected:.0f}"]
+    )
 
 
 # Prose ---------------------------------------------------------------------------------------
@@ -406,7 +434,7 @@ def good_notebook() -> NotebookNode:
     cells = [
         new_markdown_cell(
             "# Tiny\n\nA promise.\n\n| You will | learn |\n|---|---|\n"
-            "| You need | time |\n| It takes | 5 minutes |"
+            "| You need | time |\n| It takes | about 20 minutes to read and run |"
         ),
         new_code_cell("import torch\n\ntorch.set_num_threads(1)", metadata={"tags": ["setup"]}),
         new_markdown_cell("## 1 · A section\n\n" + "word " * 1600 + "and $x = 0.333$ with `n!`."),
@@ -565,6 +593,8 @@ BREAKS = [
     (long_cells, cells_are_short),
     (add_words("word " * 1000), the_text_has_its_length),
     (remove("word word"), the_text_has_its_length),
+    (add_words("**Predict before you run.** " * 5), the_minutes_are_estimated_alike),
+    (remove("It takes"), the_minutes_are_estimated_alike),
     (add_words("It is Just so."), the_voice_is_ours),
     (add_words("What a result!"), the_voice_is_ours),
     (add_words("The gap is 0.127 nats."), numbers_in_prose_come_from_cells),
