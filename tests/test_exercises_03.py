@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.distributions import MultivariateNormal
 
@@ -18,14 +19,25 @@ def test_the_loss_is_that_of_torch():
         torch.testing.assert_close(solved, expected, **ROUNDING)
 
 
-def test_the_gradient_is_that_of_autograd():
-    for loc, scale_tril, mean in EXERCISES["03.2"].cases:
-        # Samples whose mean is `mean`: a pair of points on both sides of it.
-        x = torch.stack([mean + 1.5, mean - 1.5])
-        free = loc.clone().requires_grad_()
-        (-MultivariateNormal(free, scale_tril=scale_tril).log_prob(x).mean()).backward()
-        solved = EXERCISES["03.2"].solution(loc, scale_tril, mean)
-        torch.testing.assert_close(solved, free.grad, **ROUNDING)
+def test_the_step_is_the_formula_entry_by_entry():
+    for scale_tril, covariance in EXERCISES["03.2"].cases:
+        inverse = np.linalg.inv(scale_tril.numpy())
+        a = inverse @ covariance.numpy() @ inverse.T
+        d = len(a)
+        t = [[a[i, j] / a[j, j] ** 0.5 if i >= j else 0.0 for j in range(d)] for i in range(d)]
+        expected = torch.from_numpy(scale_tril.numpy() @ np.array(t))
+        solved = EXERCISES["03.2"].solution(scale_tril, covariance)
+        torch.testing.assert_close(solved, expected, **ROUNDING)
+
+
+def test_as_many_steps_as_variables_end_at_the_cholesky_factor_and_no_fewer():
+    for scale_tril, covariance in EXERCISES["03.2"].cases:
+        exact = torch.linalg.cholesky(covariance)
+        for step in range(1, len(covariance) + 1):
+            scale_tril = EXERCISES["03.2"].solution(scale_tril, covariance)
+            torch.testing.assert_close(scale_tril[:, :step], exact[:, :step], **ROUNDING)
+            arrived = torch.allclose(scale_tril, exact, rtol=0, atol=1e-3)
+            assert arrived == (step == len(covariance))
 
 
 def test_z_scores_have_a_standard_deviation_of_one_over_many_data_sets():

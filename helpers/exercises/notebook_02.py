@@ -19,7 +19,7 @@ _CORRELATIONS = (
     torch.tensor([[1.0, -0.4], [-0.4, 1.0]], dtype=torch.float64),
     torch.tensor([[1.0, 0.5, 0.2], [0.5, 1.0, -0.3], [0.2, -0.3, 1.0]], dtype=torch.float64),
 )
-_SCALES = (
+_DEVIATIONS = (
     torch.tensor([3.0, 0.5], dtype=torch.float64),
     torch.tensor([0.2, 1.5, 40.0], dtype=torch.float64),
 )
@@ -55,13 +55,46 @@ def _squared(raw: Tensor) -> Tensor:
     return _factor(raw) @ _factor(raw)
 
 
+def _entry_by_entry(raw: Tensor) -> Tensor:
+    return _factor(raw) * _factor(raw).mT
+
+
+def _diagonal_twice(raw: Tensor) -> Tensor:
+    scale_tril = raw.tril() + raw.diagonal().exp().diag()
+    return scale_tril @ scale_tril.mT
+
+
+def _vector_as_diagonal(raw: Tensor) -> Tensor:
+    broadcast = raw.tril(-1) + raw.diagonal().exp()
+    return broadcast @ broadcast.mT
+
+
+def _exponential_before_the_mask(raw: Tensor) -> Tensor:
+    return raw.exp() @ raw.exp().mT
+
+
+def _exponential_of_the_zeros(raw: Tensor) -> Tensor:
+    return raw.tril().exp() @ raw.tril().exp().mT
+
+
+def _log_of_the_diagonal(raw: Tensor) -> Tensor:
+    scale_tril = raw.tril(-1) + raw.diagonal().abs().log().diag()
+    return scale_tril @ scale_tril.mT
+
+
+def _on_the_diagonal(matrix: Tensor, factor: Tensor | float) -> Tensor:
+    """The matrix, with its diagonal multiplied by something."""
+    return matrix - matrix.diagonal().diag() + (factor * matrix.diagonal()).diag()
+
+
 EXERCISES = {
     "02.1": Exercise(
         solution=_covariance_from_raw,
         praise="right; it is what .covariance_matrix returns.",
         cases=[(raw,) for raw in _RAW],
         mistakes={
-            "this multiplies the raw parameters, as the textbook does; they are no factor yet.": (
+            "these are the raw parameters as they came.": lambda raw: raw,
+            "this multiplies the raw parameters with each other; they are no factor yet.": (
                 lambda raw: raw @ raw.mT
             ),
             "the triangle is right, but its diagonal still holds logarithms.": _without_exponential,
@@ -73,12 +106,30 @@ EXERCISES = {
                 _transposed
             ),
             "your factor is right, but its plain square is not symmetric.": _squared,
+            "* multiplies entry by entry, so all that was below the diagonal is lost.": (
+                _entry_by_entry
+            ),
             "this is the Cholesky factor; a covariance takes one more step.": _factor,
+            "the diagonal is in your factor twice: as logarithms and as their exponentials.": (
+                _diagonal_twice
+            ),
+            "a vector added to a matrix is added to every row; a diagonal is asked for.": (
+                _vector_as_diagonal
+            ),
+            "you took the exponential of every entry, the rubbish above the diagonal too.": (
+                _exponential_before_the_mask
+            ),
+            "the exponential came after the mask and turned its zeros into ones.": (
+                _exponential_of_the_zeros
+            ),
+            "the diagonal of raw holds logarithms already; you took another one.": (
+                _log_of_the_diagonal
+            ),
         },
     ),
     "02.2": Exercise(
         solution=lambda covariance_matrix, n: covariance_matrix * (n - 1) / n,
-        praise="right; the sum of squares is the same, only its divisor has changed.",
+        praise="right; scikit-learn would return the same matrix.",
         cases=[(_COVARIANCES[0], 5), (_COVARIANCES[1], 40)],
         mistakes={
             "the ratio is upside down: the larger divisor gives the smaller variance.": (
@@ -102,35 +153,82 @@ EXERCISES = {
             "that would be right for standard deviations; a covariance is a square.": (
                 lambda covariance_matrix, n: covariance_matrix * ((n - 1) / n) ** 0.5
             ),
+            "a covariance is a square of the data, but its divisor is not to be squared.": (
+                lambda covariance_matrix, n: covariance_matrix * ((n - 1) / n) ** 2
+            ),
+            "only the variances have changed; every entry has the same divisor.": (
+                lambda covariance_matrix, n: _on_the_diagonal(covariance_matrix, (n - 1) / n)
+            ),
+            "what came in was divided by n - 1 already, and you did it again.": (
+                lambda covariance_matrix, n: covariance_matrix / (n - 1)
+            ),
+            "you multiplied by n, but it was n - 1 that divided what came in.": (
+                lambda covariance_matrix, n: covariance_matrix * n
+            ),
+            "the right direction, but one is taken from n, not added to it.": (
+                lambda covariance_matrix, n: covariance_matrix * n / (n + 1)
+            ),
+            "you added one to n where torch.cov takes it away, and the ratio is upside down.": (
+                lambda covariance_matrix, n: covariance_matrix * (n + 1) / n
+            ),
+            "the number of samples is n; you used the number of variables.": (
+                lambda covariance_matrix, n: (
+                    covariance_matrix * (len(covariance_matrix) - 1) / len(covariance_matrix)
+                )
+            ),
         },
     ),
     "02.3": Exercise(
-        solution=lambda standardised, scale: scale[:, None] * standardised * scale,
+        solution=lambda standardised, std: std[:, None] * standardised * std,
         praise="right; the correlations have not moved.",
-        cases=list(zip(_CORRELATIONS, _SCALES, strict=True)),
+        cases=list(zip(_CORRELATIONS, _DEVIATIONS, strict=True)),
         mistakes={
             "nothing has changed: these are still standard units.": (
-                lambda standardised, scale: standardised
+                lambda standardised, std: standardised
             ),
             "you scaled the rows; an entry belongs to two variables.": (
-                lambda standardised, scale: scale[:, None] * standardised
+                lambda standardised, std: std[:, None] * standardised
             ),
             "you scaled the columns; an entry belongs to two variables.": (
-                lambda standardised, scale: standardised * scale
+                lambda standardised, std: standardised * std
             ),
             "this goes the wrong way: it standardises once more.": (
-                lambda standardised, scale: standardised / (scale[:, None] * scale)
+                lambda standardised, std: standardised / (std[:, None] * std)
             ),
             "you used variances on both sides; the diagonal is off by a factor of a variance.": (
-                lambda standardised, scale: scale[:, None] ** 2 * standardised * scale**2
+                lambda standardised, std: std[:, None] ** 2 * standardised * std**2
             ),
             "you used variances on one side only; the result is not symmetric.": (
-                lambda standardised, scale: scale[:, None] ** 2 * standardised
+                lambda standardised, std: std[:, None] ** 2 * standardised
             ),
             "the diagonal is right, the entries beside it are still correlations.": (
-                lambda standardised, scale: (
-                    standardised - standardised.diagonal().diag() + scale.square().diag()
+                lambda standardised, std: (
+                    standardised - standardised.diagonal().diag() + std.square().diag()
                 )
+            ),
+            "you used variances on the columns only; the result is not symmetric.": (
+                lambda standardised, std: standardised * std**2
+            ),
+            "each side needs the standard deviations themselves, not their roots.": (
+                lambda standardised, std: std.sqrt()[:, None] * standardised * std.sqrt()
+            ),
+            "one side multiplies and the other divides, so the units cancel on the diagonal.": (
+                lambda standardised, std: std[:, None] * standardised / std
+            ),
+            "the other way round: rows were divided and columns multiplied.": (
+                lambda standardised, std: standardised * std / std[:, None]
+            ),
+            "what came in is a covariance already, not its factor; it enters once.": (
+                lambda standardised, std: std[:, None] * standardised @ standardised.mT * std
+            ),
+            "* with a diagonal matrix wipes out every entry beside the diagonal.": (
+                lambda standardised, std: std.diag() * standardised * std.diag()
+            ),
+            "only the diagonal has changed, and there a variance is asked for.": (
+                lambda standardised, std: _on_the_diagonal(standardised, std)
+            ),
+            "these are the products of the standard deviations; the correlations are gone.": (
+                lambda standardised, std: std[:, None] * std
             ),
         },
     ),

@@ -1,8 +1,9 @@
-"""Exercises of notebook 3: the loss, its gradient, and errors in standard errors."""
+"""Exercises of notebook 3: the loss, a natural step, and errors in standard errors."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -32,6 +33,10 @@ def _nll_from(distance: Tensor, precision_tril: Tensor) -> Tensor:
     return 0.5 * (len(precision_tril) * LOG_2PI + _log_det(precision_tril) + distance)
 
 
+def _mean_over_all(x: Tensor, loc: Tensor, precision_tril: Tensor) -> Tensor:
+    return _nll_from(((x - loc) @ precision_tril).square().mean(), precision_tril)
+
+
 def _transposed(x: Tensor, loc: Tensor, precision_tril: Tensor) -> Tensor:
     return _nll_from(_distance(x, loc, precision_tril.mT), precision_tril)
 
@@ -46,12 +51,60 @@ def _not_squared(x: Tensor, loc: Tensor, precision_tril: Tensor) -> Tensor:
     return _nll_from(lengths.mean(), precision_tril)
 
 
-def _gradient_of_loc(loc: Tensor, scale_tril: Tensor, mean: Tensor) -> Tensor:
-    return torch.cholesky_solve((loc - mean)[:, None], scale_tril)[:, 0]
+def _taken_for_scale_tril(x: Tensor, loc: Tensor, precision_tril: Tensor) -> Tensor:
+    return _solved(x, loc, precision_tril) - _log_det(precision_tril)
 
 
-def _once_solved(loc: Tensor, scale_tril: Tensor, mean: Tensor) -> Tensor:
-    return torch.linalg.solve_triangular(scale_tril, (loc - mean)[:, None], upper=False)[:, 0]
+def _whitened(scale_tril: Tensor, covariance: Tensor) -> Tensor:
+    half = torch.linalg.solve_triangular(scale_tril, covariance, upper=False)  # L^-1 S
+    return torch.linalg.solve_triangular(scale_tril, half.mT, upper=False)
+
+
+def _whitened_once(scale_tril: Tensor, covariance: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(scale_tril, covariance, upper=False)
+
+
+def _whitened_without_transpose(scale_tril: Tensor, covariance: Tensor) -> Tensor:
+    half = _whitened_once(scale_tril, covariance)
+    return torch.linalg.solve_triangular(scale_tril, half, upper=False, left=False)  # L^-1 S L^-1
+
+
+def _whitened_by_transposes(scale_tril: Tensor, covariance: Tensor) -> Tensor:
+    half = torch.linalg.solve_triangular(scale_tril.mT, covariance, upper=True)  # L^-T S
+    return torch.linalg.solve_triangular(scale_tril.mT, half.mT, upper=True)
+
+
+def _columns_scaled(a: Tensor) -> Tensor:
+    return a / a.diagonal().sqrt()
+
+
+def _rows_scaled(a: Tensor) -> Tensor:
+    return a / a.diagonal().sqrt()[:, None]
+
+
+def _next_factor(scale_tril: Tensor, covariance: Tensor) -> Tensor:
+    return scale_tril @ _columns_scaled(_whitened(scale_tril, covariance)).tril()
+
+
+def _step(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The next factor if A had given another T."""
+
+    def next_factor(scale_tril: Tensor, covariance: Tensor) -> Tensor:
+        return scale_tril @ change(_whitened(scale_tril, covariance))
+
+    return next_factor
+
+
+def _first_order(a: Tensor) -> Tensor:
+    return a.tril(-1) + (1 + 0.5 * (a.diagonal() - 1)).diag()
+
+
+def _exponential(a: Tensor) -> Tensor:
+    return a.tril(-1) + (0.5 * (a.diagonal() - 1)).exp().diag()
+
+
+def _covariance_of(factor: Tensor) -> Tensor:
+    return factor @ factor.mT
 
 
 def _standard_error(truth: Tensor, n: int) -> Tensor:
@@ -77,6 +130,21 @@ def _not_squared_covariance(fitted: Tensor, truth: Tensor, n: int) -> Tensor:
     return (fitted - truth) / ((variance[:, None] * variance + truth.abs()) / n).sqrt()
 
 
+def _of_standard_deviations(fitted: Tensor, truth: Tensor, n: int) -> Tensor:
+    deviation = truth.diagonal().sqrt()
+    return (fitted - truth) / ((deviation[:, None] * deviation + truth.square()) / n).sqrt()
+
+
+def _with_a_minus(fitted: Tensor, truth: Tensor, n: int) -> Tensor:
+    variance = truth.diagonal()
+    return (fitted - truth) / ((variance[:, None] * variance - truth.square()) / n).sqrt()
+
+
+def _matrix_product(fitted: Tensor, truth: Tensor, n: int) -> Tensor:
+    variance = truth.diagonal()
+    return (fitted - truth) / ((variance[:, None] * variance + truth @ truth) / n).sqrt()
+
+
 def _tensor(*rows: object) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
@@ -88,17 +156,18 @@ NLL_CASES = (
         _tensor([0.7, 0.0], [-0.9, 1.6]),
     ),
     (
-        _tensor([2.0, 0.1, -0.4], [0.3, 1.5, 0.8], [1.1, -0.7, 0.2], [0.6, 0.9, -1.2]),
+        _tensor(
+            [2.0, 0.1, -0.4], [0.3, 1.5, 0.8], [1.1, -0.7, 0.2], [0.6, 0.9, -1.2], [0.2, 0.4, 1.3]
+        ),
         _tensor(1.0, 0.5, -0.2),
         _tensor([1.4, 0.0, 0.0], [0.5, 0.6, 0.0], [-0.8, 0.3, 2.0]),
     ),
 )
-GRADIENT_CASES = (
-    (_tensor(0.5, -0.3), _tensor([0.7, 0.0], [-0.9, 1.6]), _tensor(1.2, 0.4)),
+STEP_CASES = (
+    (_tensor([0.7, 0.0], [-0.9, 1.6]), _tensor([2.0, 0.6], [0.6, 1.3])),
     (
-        _tensor(1.0, 0.5, -0.2),
         _tensor([1.4, 0.0, 0.0], [0.5, 0.6, 0.0], [-0.8, 0.3, 2.0]),
-        _tensor(0.1, 0.7, 0.4),
+        _tensor([1.1, -0.2, 0.4], [-0.2, 2.5, 0.9], [0.4, 0.9, 3.3]),
     ),
 )
 Z_CASES = (
@@ -113,7 +182,7 @@ Z_CASES = (
 EXERCISES: dict[str, Exercise] = {
     "03.1": Exercise(
         solution=_mean_nll,
-        praise="and no system was solved. That is why some models learn a precision.",
+        praise="some models learn a precision because its density needs no triangular solve.",
         cases=NLL_CASES,
         mistakes={
             "this is the mean log-probability; a loss has the opposite sign.": lambda x, m, p: (
@@ -153,36 +222,96 @@ EXERCISES: dict[str, Exercise] = {
                 _transposed
             ),
             "you solve with P as if it were the factor of the covariance.": _solved,
+            "P is the factor of the precision; you use it as that of the covariance throughout.": (
+                _taken_for_scale_tril
+            ),
+            "the distances are averaged over the variables too; within a sample they add up.": (
+                _mean_over_all
+            ),
+            "the half is missing from the constant and the log-determinant.": lambda x, m, p: (
+                _mean_nll(x, m, p) + 0.5 * (len(m) * LOG_2PI + _log_det(p))
+            ),
+            "the half is missing from the distances.": lambda x, m, p: (
+                _mean_nll(x, m, p) + 0.5 * _distance(x, m, p)
+            ),
+            "the constant counts the samples; it should count the variables.": lambda x, m, p: (
+                _mean_nll(x, m, p) + 0.5 * (len(x) - len(m)) * LOG_2PI
+            ),
+            "the distances are from the mean of the samples, not from loc.": lambda x, m, p: (
+                _mean_nll(x, x.mean(dim=0), p)
+            ),
             "the distances are not squared.": _not_squared,
+            "the distances have the wrong sign: a far point should cost more.": lambda x, m, p: (
+                _mean_nll(x, m, p) - _distance(x, m, p)
+            ),
         },
     ),
     "03.2": Exercise(
-        solution=_gradient_of_loc,
-        praise="it vanishes at the sample mean, whatever the covariance is.",
-        cases=GRADIENT_CASES,
+        solution=_next_factor,
+        praise="after d such steps nothing is left but the Cholesky factor of S.",
+        cases=STEP_CASES,
         mistakes={
-            "this points downhill; the gradient points uphill.": lambda m, s, mean: (
-                -_gradient_of_loc(m, s, mean)
+            "a square root is missing: the columns are divided by variances.": _step(
+                lambda a: (a / a.diagonal()).tril()
             ),
-            "you are off by a factor: the derivative of a square cancels the half before it.": (
-                lambda m, s, mean: 0.5 * _gradient_of_loc(m, s, mean)
+            "the columns are multiplied where they should be divided.": _step(
+                lambda a: (a * a.diagonal().sqrt()).tril()
             ),
-            "you are off by a factor: the loss has a half before the square.": (
-                lambda m, s, mean: 2 * _gradient_of_loc(m, s, mean)
+            "the rows are scaled; the formula scales the columns.": _step(
+                lambda a: _rows_scaled(a).tril()
             ),
-            "you multiply by the covariance; the units of the result should be one over x.": (
-                lambda m, s, mean: s @ s.mT @ (m - mean)
+            "rows and columns are both scaled, which makes a correlation matrix of A.": _step(
+                lambda a: _rows_scaled(_columns_scaled(a)).tril()
             ),
-            "one triangular solve is done; the covariance has two factors.": _once_solved,
-            "the covariance is missing: this is the gradient for a standard normal only.": (
-                lambda m, s, mean: m - mean
+            "A is not scaled at all: the diagonal of T would be variances.": _step(torch.tril),
+            "T is a full matrix: the product with L is no Cholesky factor.": _step(_columns_scaled),
+            "T is upper triangular: the product with L is no Cholesky factor.": _step(
+                lambda a: _columns_scaled(a).triu()
             ),
-            "the two solves are in the wrong order, as if the covariance were L transpose L.": (
-                lambda m, s, mean: torch.linalg.solve(s.mT @ s, m - mean)
+            "T is transposed.": _step(lambda a: _columns_scaled(a).tril().mT),
+            "the triangle is taken after the product with L, not before.": lambda s, c: (
+                s @ _columns_scaled(_whitened(s, c))
+            ).tril(),
+            "T and L are in the wrong order.": lambda s, c: (
+                _columns_scaled(_whitened(s, c)).tril() @ s
             ),
-            "the sample mean is missing: loc itself is not an error.": lambda m, s, mean: (
-                _gradient_of_loc(m, s, torch.zeros_like(mean))
+            "this is T alone: the step is relative to the factor where it starts.": lambda s, c: (
+                _columns_scaled(_whitened(s, c)).tril()
             ),
+            "S is not whitened: A is the covariance as the model sees it.": lambda s, c: (
+                s @ _columns_scaled(c).tril()
+            ),
+            "S is whitened from one side only.": lambda s, c: (
+                s @ _columns_scaled(_whitened_once(s, c)).tril()
+            ),
+            "a transpose is missing between the two solves: A should be symmetric.": lambda s, c: (
+                s @ _columns_scaled(_whitened_once(s, _whitened_once(s, c))).tril()
+            ),
+            "L is inverted twice, never its transpose: A should be symmetric.": lambda s, c: (
+                s @ _columns_scaled(_whitened_without_transpose(s, c)).tril()
+            ),
+            "S is solved with the covariance, not with the factor: A should be symmetric.": (
+                lambda s, c: s @ _columns_scaled(torch.cholesky_solve(c, s)).tril()
+            ),
+            "S is whitened with the transposes: compare the order of L and its transpose.": (
+                lambda s, c: s @ _columns_scaled(_whitened_by_transposes(s, c)).tril()
+            ),
+            "S is multiplied by the factor where it should be solved with it.": lambda s, c: (
+                s @ _columns_scaled(s @ c @ s.mT).tril()
+            ),
+            "this T is the one to first order; for long steps the course uses another.": (
+                _step(_first_order)
+            ),
+            "the exponential on the diagonal of T is right to first order, and no further.": (
+                _step(_exponential)
+            ),
+            "this is where the last step ends; one step is asked for.": lambda s, c: (
+                torch.linalg.cholesky(c)
+            ),
+            "this is the covariance after the step; its factor is asked for.": lambda s, c: (
+                _covariance_of(_next_factor(s, c))
+            ),
+            "this is the factor where the step begins.": lambda s, c: s,
         },
     ),
     "03.3": Exercise(
@@ -217,6 +346,21 @@ EXERCISES: dict[str, Exercise] = {
             "the standard errors are those of the fit; the claim has its own.": lambda f, t, n: (
                 (f - t) / _standard_error(f, n)
             ),
+            "the product of variances needs two axes: yours has the same variance twice.": (
+                lambda f, t, n: (f - t) / ((t.diagonal().square() + t.square()) / n).sqrt()
+            ),
+            "the product is that of standard deviations; it should be of variances.": (
+                _of_standard_deviations
+            ),
+            "this is the standard error of a mean, not of a covariance.": lambda f, t, n: (
+                (f - t) / (t.diagonal() / n).sqrt()
+            ),
+            "one sign in the root is wrong: on the diagonal nothing is left of it.": _with_a_minus,
+            "the sign is lost: an entry below the claimed one counts as negative.": (
+                lambda f, t, n: _z_scores(f, t, n).abs()
+            ),
+            "a product of matrices stands where each entry should be squared.": _matrix_product,
+            "n - 1 stands where n should be.": lambda f, t, n: _z_scores(f, t, n - 1),
             "this is the error as it stands, in the units of the data.": lambda f, t, n: f - t,
             "this is the error relative to the entry, which says nothing about chance.": (
                 lambda f, t, n: (f - t) / t
