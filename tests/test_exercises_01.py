@@ -14,6 +14,7 @@ from helpers.exercises.notebook_01 import EXERCISES, FACTOR_2, FACTOR_4
     [
         ("01.1", lambda scale_tril: scale_tril.diagonal().log(), "shape should be ()"),
         ("01.1", lambda scale_tril: torch.zeros(()), "values are not"),
+        ("01.1", lambda scale_tril: 2 * scale_tril.log().sum(), "values are not"),
         ("01.2", lambda z, loc, scale_tril: scale_tril @ z.mT, "shape should be (3, 4)"),
         ("01.2", lambda z, loc, scale_tril: loc + scale_tril @ z, "your code raises RuntimeError"),
         ("01.3", lambda covariance: log_cholesky_inverse(covariance), "your code raises Value"),
@@ -45,3 +46,20 @@ def test_the_solutions_agree_with_the_helpers_and_with_torch():
         torch.manual_seed(0)
         noise = torch.randn(5, len(factor), dtype=factor.dtype)
         assert torch.allclose(EXERCISES["01.2"].solution(noise, loc, factor), expected)
+
+
+def test_samples_that_are_called_valid_have_the_covariance():
+    exercise = EXERCISES["01.2"]
+    called_valid = [
+        mistake
+        for sentence, mistake in exercise.mistakes.items()
+        if sentence.startswith("valid samples")
+    ]
+    assert len(called_valid) == 2
+    for factor in (FACTOR_2, FACTOR_4):
+        unit_vectors, loc = torch.eye(len(factor), dtype=factor.dtype), torch.zeros(len(factor))
+        for mistake in called_valid:
+            # What the unit vectors go to are the columns of the root, one a row.
+            columns = mistake(unit_vectors, loc, factor)
+            assert torch.allclose(columns.mT @ columns, factor @ factor.mT)
+            assert not torch.allclose(columns, factor.mT)

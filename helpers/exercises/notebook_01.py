@@ -33,6 +33,17 @@ def _column_by_column(covariance_matrix: Tensor) -> tuple[Tensor, Tensor]:
     return upper.diagonal().log(), upper[rows, columns]
 
 
+def _principal_axes(scale_tril: Tensor) -> Tensor:
+    """Eigenvectors as columns, as long as the square roots of the eigenvalues."""
+    eigenvalues, eigenvectors = torch.linalg.eigh(scale_tril @ scale_tril.mT)
+    return eigenvectors * eigenvalues.sqrt()
+
+
+def _symmetric_root(scale_tril: Tensor) -> Tensor:
+    eigenvalues, eigenvectors = torch.linalg.eigh(scale_tril @ scale_tril.mT)
+    return eigenvectors * eigenvalues.sqrt() @ eigenvectors.mT
+
+
 # Four variables, so that the order of the entries below the diagonal shows; no diagonal entry is 1,
 # whose logarithm would hide, and no two determinants are alike.
 FACTOR_4 = torch.tensor(
@@ -45,6 +56,7 @@ FACTOR_4 = torch.tensor(
     dtype=torch.float64,
 )
 FACTOR_2 = torch.tensor([[0.5, 0.0], [1.2, 3.0]], dtype=torch.float64)
+POSITIVE_4 = FACTOR_4.abs()  # so that a logarithm too many is a number, and recognised
 NOISE = torch.tensor(
     [[0.4, -1.3, 0.8, 2.0], [1.1, 0.2, -0.7, 0.5], [-0.6, 0.9, 1.7, -1.4]], dtype=torch.float64
 )
@@ -53,7 +65,7 @@ MEAN = torch.tensor([3.0, -2.0, 0.5, 10.0], dtype=torch.float64)
 EXERCISES = {
     "01.1": Exercise(
         solution=_log_det,
-        praise="a sum of d logarithms, where a determinant would have underflowed.",
+        praise="with this and the squared distance you have the log-density.",
         mistakes={
             "you are off by exactly half the log-determinant: this is that of L, and the "
             "covariance is L times its transpose.": lambda scale_tril: (
@@ -71,6 +83,19 @@ EXERCISES = {
             "nothing is correlated.": lambda scale_tril: (
                 (scale_tril @ scale_tril.mT).diagonal().log().sum()
             ),
+            "no logarithm is taken; the determinant is a product, and its logarithm a sum of "
+            "logarithms.": lambda scale_tril: 2 * scale_tril.diagonal().sum(),
+            "this is the determinant of L; the logarithm of that of the covariance is asked for.": (
+                lambda scale_tril: scale_tril.diagonal().prod()
+            ),
+            "the diagonal is exponentiated; scale_tril holds the factor itself, not its free "
+            "numbers.": lambda scale_tril: 2 * scale_tril.diagonal().exp().sum(),
+            "the logarithm is squared; a square under a logarithm comes out as a factor.": (
+                lambda scale_tril: scale_tril.diagonal().log().sum().square()
+            ),
+            "this is the mean of the logarithms where their sum is needed.": lambda scale_tril: (
+                2 * scale_tril.diagonal().log().mean()
+            ),
             "this is a logarithm to base 10; nats are to base e.": lambda scale_tril: (
                 2 * scale_tril.diagonal().log10().sum()
             ),
@@ -82,7 +107,7 @@ EXERCISES = {
     ),
     "01.2": Exercise(
         solution=_samples,
-        praise="one product for all rows, and gradients flow through it to loc and scale_tril.",
+        praise="for standard normal z these samples have the mean and the covariance asked for.",
         mistakes={
             "the spread is right, the place is not: the mean is missing.": (
                 lambda z, loc, scale_tril: z @ scale_tril.mT
@@ -98,6 +123,16 @@ EXERCISES = {
             "itself.": lambda z, loc, scale_tril: loc + z * scale_tril.norm(dim=-1),
             "the mean goes through L, too; it is to be added afterwards.": (
                 lambda z, loc, scale_tril: (z + loc) @ scale_tril.mT
+            ),
+            "the place is right, the shape is not: scale_tril is not used.": (
+                lambda z, loc, scale_tril: loc + z
+            ),
+            "this scales each variable by its variance, which has the wrong unit, and loses the "
+            "correlations.": lambda z, loc, scale_tril: loc + z * scale_tril.square().sum(dim=-1),
+            "valid samples, but not those of L z: this uses the symmetric root of the "
+            "covariance.": lambda z, loc, scale_tril: loc + z @ _symmetric_root(scale_tril),
+            "valid samples, but not those of L z: this uses the principal axes as the root.": (
+                lambda z, loc, scale_tril: loc + z @ _principal_axes(scale_tril).mT
             ),
             "this is the way back, which turns samples into noise: it divides by L.": (
                 lambda z, loc, scale_tril: (
@@ -135,6 +170,29 @@ EXERCISES = {
                     _free_numbers(covariance_matrix)[1],
                 )
             ),
+            "the second part is right; the first takes the logarithm of the variances.": (
+                lambda covariance_matrix: (
+                    covariance_matrix.diagonal().log(),
+                    _free_numbers(covariance_matrix)[1],
+                )
+            ),
+            "the second part is right; the first is the diagonal of the covariance.": (
+                lambda covariance_matrix: (
+                    covariance_matrix.diagonal(),
+                    _free_numbers(covariance_matrix)[1],
+                )
+            ),
+            "these are entries of the covariance as they are; those of its factor are asked for, "
+            "with a logarithm on the diagonal.": lambda covariance_matrix: (
+                covariance_matrix.diagonal(),
+                _below(covariance_matrix),
+            ),
+            "the logarithm belongs to the diagonal only; entries below it may have any sign.": (
+                lambda covariance_matrix: (
+                    _free_numbers(covariance_matrix)[0],
+                    _free_numbers(covariance_matrix)[1].log(),
+                )
+            ),
             "the first part is right, the second comes from the covariance.": (
                 lambda covariance_matrix: (
                     _free_numbers(covariance_matrix)[0],
@@ -150,6 +208,6 @@ EXERCISES = {
                 torch.zeros_like(_below(covariance_matrix)),
             ),
         },
-        cases=[(FACTOR_4 @ FACTOR_4.mT,), (FACTOR_2 @ FACTOR_2.mT,)],
+        cases=[(POSITIVE_4 @ POSITIVE_4.mT,), (FACTOR_2 @ FACTOR_2.mT,)],
     ),
 }
