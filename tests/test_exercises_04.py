@@ -28,7 +28,8 @@ def test_squared_distances_agree_with_torch():
         loc[:, None], scale_tril=scale_tril[:, None]
     )
     log_det = 2 * scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
-    expected = -2 * with_an_axis.log_prob(value) - 2 * math.log(2 * math.pi) - log_det
+    constant = value.shape[-1] * math.log(2 * math.pi)
+    expected = -2 * with_an_axis.log_prob(value) - constant - log_det
     torch.testing.assert_close(EXERCISES["04.2"].solution(*case), expected, **TOLERANCE)
 
 
@@ -42,3 +43,20 @@ def test_at_break_even_both_devices_take_the_same_time():
         else:
             assert on_gpu[0] == pytest.approx(on_cpu[0])
             assert on_gpu[1] < on_cpu[1]
+
+
+def test_a_guard_that_forgets_equal_costs_is_told_of_the_division():
+    def answer(cpu_call, cpu_each, gpu_call, gpu_each, transfer_each):
+        saved = cpu_each - gpu_each - transfer_each
+        return math.inf if saved < 0 else (gpu_call - cpu_call) / saved
+
+    passed, sentence = EXERCISES["04.3"].diagnose(answer)
+    assert not passed
+    assert sentence.startswith("your code raises ZeroDivisionError")
+
+
+def test_an_axis_taken_for_another_fits_in_shape():
+    # Else the traps of 04.2 would end in an error message, and their sentences never be said.
+    ((value, loc, _),) = EXERCISES["04.2"].cases
+    assert (value - loc).shape == value.shape
+    assert value.shape[0] == value.shape[1] != value.shape[2]

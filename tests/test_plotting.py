@@ -515,7 +515,7 @@ def test_a_gap_of_rounding_is_hidden_and_marked(ax):
     np.testing.assert_array_equal(line.get_ydata(), [1.0, 1e-9, np.nan, np.nan])
     mark = next(line for line in ax.lines if line.get_marker() == "v")
     assert mark.get_xdata() == [6]
-    assert "gap below 1e-12" in ax.get_legend_handles_labels()[1]
+    assert "below 1e-12" in ax.get_legend_handles_labels()[1]
 
 
 def test_no_mark_where_no_gap_vanishes(ax):

@@ -243,7 +243,7 @@ def _mark_vanished(
             edge = ax.get_xaxis_transform()  # horizontal in data units, vertical in shares of axes
             ax.plot(at[vanished.argmax()], 0.03, transform=edge, color=COLORS[role], **style)
     if any_vanished:
-        ax.plot([], [], color=COLORS["reference"], label="gap below 1e-12", **style)
+        ax.plot([], [], color=COLORS["reference"], label="below 1e-12", **style)
 
 
 def _scale_x(ax: Axes, curves: Sequence[NDArray[np.float64]], log_x: bool | None) -> None:
