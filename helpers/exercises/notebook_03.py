@@ -103,6 +103,17 @@ def _exponential(a: Tensor) -> Tensor:
     return a.tril(-1) + (0.5 * (a.diagonal() - 1)).exp().diag()
 
 
+def _half_everywhere(a: Tensor) -> Tensor:
+    identity = torch.eye(len(a), dtype=a.dtype)
+    return identity + 0.5 * (a - identity).tril()
+
+
+def _plain_gradient_step(scale_tril: Tensor, covariance: Tensor) -> Tensor:
+    a = _whitened(scale_tril, covariance)
+    excess = torch.eye(len(a), dtype=a.dtype) - a
+    return scale_tril - torch.linalg.solve_triangular(scale_tril.mT, excess, upper=True).tril()
+
+
 def _covariance_of(factor: Tensor) -> Tensor:
     return factor @ factor.mT
 
@@ -305,6 +316,12 @@ EXERCISES: dict[str, Exercise] = {
             "the exponential on the diagonal of T is right to first order, and no further.": (
                 _step(_exponential)
             ),
+            "the half is for the diagonal of A - I alone, and only to first order.": (
+                _step(_half_everywhere)
+            ),
+            "this is a plain gradient step, which depends on the units of the data.": (
+                _plain_gradient_step
+            ),
             "this is where the last step ends; one step is asked for.": lambda s, c: (
                 torch.linalg.cholesky(c)
             ),
@@ -324,6 +341,9 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "the sign is reversed: a fitted entry above the claimed one counts as positive.": (
                 lambda f, t, n: -_z_scores(f, t, n)
+            ),
+            "fit and claim have changed places, in the error and in the standard errors.": (
+                lambda f, t, n: _z_scores(t, f, n)
             ),
             "you divide by the variance of an entry; a standard error is its square root.": (
                 lambda f, t, n: (f - t) / _standard_error(t, n).square()
