@@ -90,6 +90,12 @@ def test_wrong_answers_get_their_sentence(exercise, answer, sentence):
     assert said.startswith(sentence)
 
 
+def test_nothing_for_some_arguments_is_told_from_nothing_at_all():
+    sentence = "for some arguments your function returns nothing."
+    assert ROOTS.diagnose(lambda x: x.sqrt() if x[0] == 4 else None) == (False, sentence)
+    assert ROOTS.diagnose(lambda x: x.sqrt() if x[0] == 1 else ...) == (False, sentence)
+
+
 def test_a_list_is_as_good_as_a_tuple():
     assert PAIR.diagnose(lambda x: list(PAIR.solution(x)))[0]
 

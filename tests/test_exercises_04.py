@@ -55,6 +55,14 @@ def test_a_guard_that_forgets_equal_costs_is_told_of_the_division():
     assert sentence.startswith("your code raises ZeroDivisionError")
 
 
+def test_nothing_in_place_of_never_is_not_taken_for_no_answer():
+    def answer(*case):
+        return break_even(*case) if math.isfinite(break_even(*case)) else None
+
+    sentence = "for some arguments your function returns nothing."
+    assert EXERCISES["04.3"].diagnose(answer) == (False, sentence)
+
+
 def test_an_axis_taken_for_another_fits_in_shape():
     # Else the traps of 04.2 would end in an error message, and their sentences never be said.
     ((value, loc, _),) = EXERCISES["04.2"].cases

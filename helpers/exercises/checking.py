@@ -53,8 +53,11 @@ class Exercise:
             given = [_values(answer, case) for case in self.cases]
         except Exception as error:  # whatever a reader's code raises, they see as a sentence
             return False, f"your code raises {type(error).__name__}: {error}"
-        if any(value is None or value is Ellipsis for value in given):
+        empty = [value is None or value is Ellipsis for value in given]
+        if all(empty):
             return False, "nothing to check yet; your function returns nothing."
+        if any(empty):
+            return False, "for some arguments your function returns nothing."
         for wanted, value in zip(expected, given, strict=True):
             complaint = _kind_of_difference(wanted, value)
             if complaint:

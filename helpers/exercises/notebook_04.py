@@ -92,6 +92,12 @@ def _taken_for_unbiased(
     return (scatter + n_a * n_b / n * torch.outer(delta, delta)) / (n - 1)
 
 
+def _scatter(
+    n_a: int, mean_a: Tensor, cov_a: Tensor, n_b: int, mean_b: Tensor, cov_b: Tensor
+) -> Tensor:
+    return (n_a + n_b) * merged_covariance(n_a, mean_a, cov_a, n_b, mean_b, cov_b)
+
+
 # 04.2: distances in a batch --------------------------------------------------------------------
 
 
@@ -278,6 +284,13 @@ EXERCISES: dict[str, Exercise] = {
             "purpose, and its weights n - 1 belong to covariances divided by n - 1.": _pooled,
             "you have multiplied the covariances by n - 1. Those given here are divided by n, and "
             "so should the answer be.": _taken_for_unbiased,
+            "these are sums over all the samples: what is left is to divide by their number.": (
+                _scatter
+            ),
+            "the spreads within the sets are right, and those of the means are taken from halfway "
+            "between the two. The larger set should pull the common mean to its side.": (
+                _with_between(lambda delta, n_a, n_b: torch.outer(delta, delta) / 4)
+            ),
             "off by the factor N / (N - 1): this is what `torch.cov` gives, and maximum "
             "likelihood is asked for.": _unbiased,
         },
