@@ -2,10 +2,10 @@
 
 Modules stand in floors; each imports only from the floors below it.
 
-0. validation
+0. validation, devices
 1. gaussian, statistics, estimators, uncertainty: mathematics on tensors with batch dimensions
 2. parametrizations: from unconstrained parameters to `scale_tril`
-3. models, devices, history, progress, checkpoints, objectives, optimizers, training
+3. models, history, progress, checkpoints, objectives, optimizers, training
 4. datasets, plotting, exercises, source, environment, crossover: what serves the notebooks
 
 Floor 4 needs matplotlib, scikit-learn or IPython; its names are imported when they are first used,

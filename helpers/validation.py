@@ -95,6 +95,13 @@ def common_batch_shape(**shapes: torch.Size) -> torch.Size:
 def as_samples(data: Any, name: str = "data", *, dim: int | None = None) -> Tensor:
     """Return `data` as a finite float tensor of shape (*batch, n, dim)."""
     data = as_tensor(data, name)
+    require_rows(data, name, dim=dim)
+    require_finite(data, name)
+    return data
+
+
+def require_rows(data: Tensor | np.ndarray, name: str, *, dim: int | None = None) -> None:
+    """Raise ValueError unless `data` has the shape (*batch, n, dim)."""
     meaning = f"(..., n, {'dim' if dim is None else dim})"
     if data.ndim < 2:
         raise ValueError(
@@ -104,7 +111,18 @@ def as_samples(data: Any, name: str = "data", *, dim: int | None = None) -> Tens
         raise ValueError(f"{name}: expected shape {meaning}, got {tuple(data.shape)}")
     if data.shape[-1] == 0:
         raise ValueError(f"{name}: expected at least one column, got shape {tuple(data.shape)}")
-    require_finite(data, name)
+
+
+def as_unread_samples(data: Any, name: str = "data", *, dim: int | None = None) -> Any:
+    """Return `data` of shape (*batch, n, dim) before any value in it is looked at.
+
+    A NumPy array, which may be a file larger than memory, is returned as it is.
+    """
+    if isinstance(data, np.ndarray):
+        as_tensor(np.empty(0, data.dtype), name)  # is it a dtype that can be read?
+    else:
+        data = as_tensor(data, name)
+    require_rows(data, name, dim=dim)
     return data
 
 
