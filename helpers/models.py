@@ -165,12 +165,7 @@ class GaussianLikelihood(CovarianceModel):
         TypeError, ValueError
             If `data` is not finite, not of that shape, or not of the model's dtype.
         """
-        if isinstance(data, SufficientStatistics):
-            return -mean_log_prob(data, self.loc, self.scale_tril)
-        data = self._as_own(as_samples(data, dim=self.dim), "data")
-        if data.shape[-2] == 0:
-            raise ValueError(f"data: expected at least one sample, got shape {tuple(data.shape)}")
-        return -log_prob(data, self.loc, self.scale_tril).mean(dim=-1)
+        return -mean_log_prob(data, self.loc, self.scale_tril)
 
     @torch.no_grad()
     def assign(self, loc: Tensor, scale_tril: Tensor) -> None:

@@ -12,9 +12,18 @@ import torch
 from torch import Tensor
 
 from helpers.devices import widest_dtype
-from helpers.gaussian import LOG_2PI, log_det
+from helpers.gaussian import (
+    CHUNK,
+    LOG_2PI,
+    inverse_factor,
+    log_det,
+    log_prob,
+    rows_of_a_chunk,
+    whiten_by_product,
+)
 from helpers.validation import (
     as_loc_and_scale_tril,
+    as_samples,
     as_scale_tril,
     as_square,
     as_tensor,
@@ -26,9 +35,7 @@ from helpers.validation import (
     require_shape,
 )
 
-# Numbers in a chunk of samples: 4 MiB of float32. Smaller ones pay for the calls, larger ones leave
-# the cache between one use and the next.
-CHUNK = 2**20
+SMALL = 2**16  # numbers in the data; below, the density of each sample takes no more time or memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,8 +235,14 @@ class SufficientStatistics:
         return SufficientStatistics(self.count, self.mean.detach(), self.scatter.detach())
 
 
-def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Tensor) -> Tensor:
-    r"""Mean log-density of the samples behind the statistics, without the samples.
+def mean_log_prob(
+    data: Tensor | SufficientStatistics,
+    loc: Tensor,
+    scale_tril: Tensor,
+    *,
+    validate_args: bool = True,
+) -> Tensor:
+    r"""Mean log-density of samples, from their statistics alone.
 
     .. math::
         \frac1n \sum_k \log p(x_k) = -\tfrac12 \left( d \log 2\pi + \log\det\Sigma
@@ -238,9 +251,13 @@ def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Ten
 
     Parameters
     ----------
-    statistics : SufficientStatistics, batch shape (*batch,)
+    data : SufficientStatistics, batch shape (*batch,), or Tensor, shape (*batch, n, d)
+        Samples are reduced to statistics chunk by chunk, so that value and gradient together
+        need no more memory than a chunk and some d x d matrices.
     loc : Tensor, shape (*batch, d)
     scale_tril : Tensor, shape (*batch, d, d)
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -256,15 +273,53 @@ def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Ten
     ----------
     Bishop (2006), Pattern Recognition and Machine Learning, section 2.3.4.
     """
+    if validate_args:
+        data, loc, scale_tril = _as_fitting(data, loc, scale_tril)
+    if isinstance(data, Tensor):
+        return _mean_log_prob_of_samples(data, loc, scale_tril)
+    d = loc.shape[-1]
+    moment = data.covariance_matrix() + _outer(data.mean - loc)  # S, (*batch, d, d)
+    trace = _whiten(moment, scale_tril).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    return -0.5 * (d * LOG_2PI + log_det(scale_tril, validate_args=False) + trace)
+
+
+def _mean_log_prob_of_samples(data: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    """Mean log-density of samples (*batch, n, d), with d x d state where a gradient is wanted.
+
+    Seen from coordinates in which the present Gaussian is the standard normal, the statistics lose
+    no digits to a covariance that is nearly singular. The gradient passes through the two small
+    solves that move the Gaussian away from there.
+    """
+    differentiated = torch.is_grad_enabled() and (loc.requires_grad or scale_tril.requires_grad)
+    if not differentiated or data.requires_grad or data.numel() <= SMALL:
+        return log_prob(data, loc, scale_tril, validate_args=False).mean(dim=-1)
+    here, factor = loc.detach(), scale_tril.detach()
+    inverse = inverse_factor(factor)
+    chunks = data.split(rows_of_a_chunk(data, scale_tril.shape[:-2]), dim=-2)
+    seen = _from_batches((whiten_by_product(x, here, inverse) for x in chunks), "data", None)
+    moved = torch.linalg.solve_triangular(factor, (loc - here)[..., None], upper=False)[..., 0]
+    turned = torch.linalg.solve_triangular(factor, scale_tril, upper=False)
+    inner = mean_log_prob(seen, moved, turned, validate_args=False)
+    return inner - 0.5 * log_det(factor, validate_args=False)
+
+
+def _as_fitting(
+    data: Any, loc: Tensor, scale_tril: Tensor
+) -> tuple[Tensor | SufficientStatistics, Tensor, Tensor]:
     loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
     d = loc.shape[-1]
-    require_shape(statistics.mean, "statistics.mean", (d,), f"(..., {d})")
-    require_same_kind(scale_tril=scale_tril, statistics=statistics.mean)
     batch_shape = torch.broadcast_shapes(loc.shape[:-1], scale_tril.shape[:-2])
-    require_broadcastable(batch_shape, "statistics", statistics.batch_shape)
-    moment = statistics.covariance_matrix() + _outer(statistics.mean - loc)  # (*batch, d, d)
-    distance = _whiten(moment, scale_tril).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    return -0.5 * (d * LOG_2PI + log_det(scale_tril) + distance)
+    if isinstance(data, SufficientStatistics):
+        require_shape(data.mean, "statistics.mean", (d,), f"(..., {d})")
+        require_same_kind(scale_tril=scale_tril, statistics=data.mean)
+        require_broadcastable(batch_shape, "statistics", data.batch_shape)
+        return data, loc, scale_tril
+    data = as_samples(data, dim=d)
+    require_same_kind(scale_tril=scale_tril, data=data)
+    require_broadcastable(batch_shape, "data", data.shape[:-2])
+    if data.shape[-2] == 0:
+        raise ValueError(f"data: expected at least one sample, got shape {tuple(data.shape)}")
+    return data, loc, scale_tril
 
 
 def whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
