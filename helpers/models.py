@@ -87,12 +87,14 @@ class CovarianceLearner(CovarianceModel):
     0.375
     """
 
-    def forward(self, target: Tensor) -> Tensor:
+    def forward(self, target: Tensor, *, validate_args: bool = True) -> Tensor:
         """Mean squared error over the d x d entries.
 
         Parameters
         ----------
         target : Tensor, shape (*batch_shape, d, d)
+        validate_args : bool
+            False skips all checks of `target`, for loops that checked it before.
 
         Returns
         -------
@@ -103,9 +105,10 @@ class CovarianceLearner(CovarianceModel):
         TypeError, ValueError
             If `target` is no finite matrix of that shape and of the model's dtype.
         """
-        target = as_square(target, "target", dim=self.dim)
-        require_same_kind(model=self.scale.log_diagonal, target=target)
-        require_broadcastable(self.batch_shape, "target", target.shape[:-2])
+        if validate_args:
+            target = as_square(target, "target", dim=self.dim)
+            require_same_kind(model=self.scale.log_diagonal, target=target)
+            require_broadcastable(self.batch_shape, "target", target.shape[:-2])
         return (self.covariance_matrix - target).square().mean(dim=(-2, -1))
 
 
@@ -147,13 +150,15 @@ class GaussianLikelihood(CovarianceModel):
         value = self._as_own(as_samples(value, "value", dim=self.dim), "value")
         return log_prob(value, self.loc, self.scale_tril)
 
-    def forward(self, data: Tensor | SufficientStatistics) -> Tensor:
+    def forward(self, data: Tensor | SufficientStatistics, *, validate_args: bool = True) -> Tensor:
         """Mean negative log-likelihood per sample.
 
         Parameters
         ----------
         data : Tensor, shape (*batch_shape, n, d), or SufficientStatistics
             One set of samples for each Gaussian, or one without batch for all of them.
+        validate_args : bool
+            False skips all checks of `data`, for loops that checked them before.
 
         Returns
         -------
@@ -165,7 +170,7 @@ class GaussianLikelihood(CovarianceModel):
         TypeError, ValueError
             If `data` is not finite, not of that shape, or not of the model's dtype.
         """
-        return -mean_log_prob(data, self.loc, self.scale_tril)
+        return -mean_log_prob(data, self.loc, self.scale_tril, validate_args=validate_args)
 
     @torch.no_grad()
     def assign(self, loc: Tensor, scale_tril: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective
-from helpers.statistics import SufficientStatistics, whiten
+from helpers.statistics import SufficientStatistics, mean_log_prob, whiten
 from helpers.validation import require_variance, try_cholesky
 
 ADAM_LEARNING_RATE = 0.05
@@ -31,7 +32,9 @@ class Stepper(Protocol):
         """Go on from a checkpoint."""
 
 
-def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
+def natural_step(
+    scale_tril: Tensor, covariance_matrix: Tensor, *, validate_args: bool = True
+) -> Tensor:
     r"""One natural-gradient step of a Cholesky factor towards a covariance.
 
     .. math:: A = L^{-1} S L^{-\top}, \qquad
@@ -43,6 +46,8 @@ def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
         Where the step starts: L.
     covariance_matrix : Tensor, shape (*batch, d, d)
         Where the gradient vanishes: S, the second moment of the data about the mean.
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -71,8 +76,9 @@ def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
     ----------
     Amari (1998), Natural gradient works efficiently in learning. Neural Computation 10, 251-276.
     """
-    whitened = whiten(covariance_matrix, scale_tril)  # A, (*batch, d, d)
-    variance = require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
+    whitened = whiten(covariance_matrix, scale_tril, validate_args=validate_args)  # A
+    variance = whitened.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
+    require_variance(variance, "covariance_matrix")  # of all that rounding may have left of it
     return scale_tril @ (whitened / variance.sqrt()[..., None, :]).tril()
 
 
@@ -84,15 +90,17 @@ class NaturalGradient:
     def __init__(self, model: CovarianceModel, objective: Objective) -> None:
         self.model = model
         self.objective = objective
+        self.target = objective.covariance_matrix
 
     @torch.no_grad()
     def step(self, batch: Any) -> None:
         """For the mean, a natural-gradient step of length one ends at the sample mean."""
-        target = self.objective.covariance_matrix
-        current = self.model.scale_tril.to(target.dtype)
+        current = self.model.scale_tril.to(self.target.dtype)
         if isinstance(self.model, GaussianLikelihood):
             self.model.loc.copy_(self.objective.loc)
-        self.model.scale.assign(natural_step(current, target))
+        # What is wrong with the target, its Cholesky factor has told the objective.
+        following = natural_step(current, self.target, validate_args=False)
+        self.model.scale.assign(following, validate_args=False)
 
     def state_dict(self) -> dict[str, Any]:
         """The model is all the state there is."""
@@ -100,6 +108,49 @@ class NaturalGradient:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+class AutogradNaturalGradient(NaturalGradient):
+    """The same steps, with the gradient by autograd from the model's own loss.
+
+    The next factor is L T. At T = I the gradient for log T_ii and T_ij is the lower triangle of
+    I - A, and this triangle is all that `natural_step` asks of A.
+    """
+
+    name = "natural gradient by autograd"
+
+    def __init__(self, model: CovarianceModel, objective: Objective) -> None:
+        if not isinstance(model, GaussianLikelihood):
+            raise ValueError(
+                "optimizer: expected 'natural', 'lbfgs' or 'adam' for a CovarianceLearner, whose "
+                "loss is no likelihood and has no Fisher information, got 'natural-autograd'"
+            )
+        super().__init__(model, objective)
+        self.statistics = objective.training_data(self.target.dtype)
+
+    def step(self, batch: Any) -> None:
+        """First the mean, whose Fisher information is that of L L^T, then the factor."""
+        loc = self.model.loc.detach().to(self.target.dtype)  # (*batch, d)
+        scale_tril = self.model.scale_tril.detach().to(self.target.dtype)  # (*batch, d, d)
+        slope, _ = self._gradient(loc, scale_tril)
+        loc = loc - (scale_tril @ (scale_tril.mT @ slope[..., None]))[..., 0]
+        _, gradient = self._gradient(loc, scale_tril)
+        identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
+        whitened = (identity - gradient).tril()  # the lower triangle of A
+        variance = require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
+        with torch.no_grad():
+            self.model.loc.copy_(loc)
+            following = scale_tril @ (whitened / variance.sqrt()[..., None, :])
+            self.model.scale.assign(following, validate_args=False)
+
+    def _gradient(self, loc: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the loss for loc, (*batch, d), and for T at the identity, (*batch, d, d)."""
+        loc = loc.detach().requires_grad_()
+        turn = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
+        turn = turn.repeat(*loc.shape[:-1], 1, 1).requires_grad_()  # T
+        loss = -mean_log_prob(self.statistics, loc, scale_tril @ turn, validate_args=False)
+        slope, gradient = torch.autograd.grad(loss.sum(), (loc, turn))
+        return slope, gradient.tril()
 
 
 class OnlineNaturalGradient:
@@ -158,7 +209,9 @@ class GradientDescent:
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            loss = self.model(batch).sum()
+            loss = self.model(batch, validate_args=False).sum()
+            if not math.isfinite(loss.item()):
+                raise ValueError(f"loss: expected a finite value, got {loss.item()}")
             loss.backward()
             return loss
 
@@ -199,9 +252,12 @@ def make_stepper(
     if optimizer in (None, "natural"):
         kind = OnlineNaturalGradient if online else NaturalGradient
         return kind(model, objective)
+    if optimizer == "natural-autograd" and not online:
+        return AutogradNaturalGradient(model, objective)
     parameters = list(model.parameters())
     if optimizer == "adam":
-        adam = torch.optim.Adam(parameters, lr=ADAM_LEARNING_RATE)
+        fused = parameters[0].device.type in ("cpu", "cuda")  # one kernel for all that Adam does
+        adam = torch.optim.Adam(parameters, lr=ADAM_LEARNING_RATE, fused=fused)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=max_steps)
         return GradientDescent(model, adam, "Adam, cosine schedule", cosine)
     if optimizer == "lbfgs" and not online:
@@ -227,7 +283,7 @@ def make_stepper(
                 "optimizer: expected one over this model's parameters, got one over others"
             )
         return GradientDescent(model, made, type(made).__name__)
-    choices = "'natural', 'adam'" if online else "'natural', 'lbfgs', 'adam'"
+    choices = "'natural', 'adam'" if online else "'natural', 'natural-autograd', 'lbfgs', 'adam'"
     raise ValueError(
         f"optimizer: expected {choices}, a torch.optim.Optimizer or a function that makes one "
         f"from parameters, got {optimizer!r}"

@@ -135,7 +135,7 @@ class SufficientStatistics:
                 f"batches: expected an iterable of torch.Tensor or numpy.ndarray, "
                 f"got {type(batches).__name__}"
             )
-        return _from_batches(batches, "batches", dtype)
+        return collect_batches(batches, "batches", dtype)
 
     @property
     def dim(self) -> int:
@@ -279,7 +279,8 @@ def mean_log_prob(
         return _mean_log_prob_of_samples(data, loc, scale_tril)
     d = loc.shape[-1]
     moment = data.covariance_matrix() + _outer(data.mean - loc)  # S, (*batch, d, d)
-    trace = _whiten(moment, scale_tril).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    whitened = whiten(moment, scale_tril, validate_args=False)  # A
+    trace = whitened.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
     return -0.5 * (d * LOG_2PI + log_det(scale_tril, validate_args=False) + trace)
 
 
@@ -296,7 +297,7 @@ def _mean_log_prob_of_samples(data: Tensor, loc: Tensor, scale_tril: Tensor) -> 
     here, factor = loc.detach(), scale_tril.detach()
     inverse = inverse_factor(factor)
     chunks = data.split(rows_of_a_chunk(data, scale_tril.shape[:-2]), dim=-2)
-    seen = _from_batches((whiten_by_product(x, here, inverse) for x in chunks), "data", None)
+    seen = collect_batches((whiten_by_product(x, here, inverse) for x in chunks), "data", None)
     moved = torch.linalg.solve_triangular(factor, (loc - here)[..., None], upper=False)[..., 0]
     turned = torch.linalg.solve_triangular(factor, scale_tril, upper=False)
     inner = mean_log_prob(seen, moved, turned, validate_args=False)
@@ -322,7 +323,7 @@ def _as_fitting(
     return data, loc, scale_tril
 
 
-def whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
+def whiten(covariance_matrix: Tensor, scale_tril: Tensor, *, validate_args: bool = True) -> Tensor:
     r"""A covariance seen from coordinates in which `scale_tril` would be the identity.
 
     .. math:: A = L^{-1} S L^{-\top}
@@ -332,6 +333,8 @@ def whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
     covariance_matrix : Tensor, shape (*batch, d, d)
         Symmetric: S.
     scale_tril : Tensor, shape (*batch, d, d)
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -344,14 +347,11 @@ def whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
         If shapes or dtypes do not match, a value is not finite, or `scale_tril` is no Cholesky
         factor.
     """
-    scale_tril = as_scale_tril(scale_tril)
-    dim = scale_tril.shape[-1]
-    covariance_matrix = as_square(covariance_matrix, "covariance_matrix", dim=dim)
-    require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
-    return _whiten(covariance_matrix, scale_tril)
-
-
-def _whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
+    if validate_args:
+        scale_tril = as_scale_tril(scale_tril)
+        dim = scale_tril.shape[-1]
+        covariance_matrix = as_square(covariance_matrix, "covariance_matrix", dim=dim)
+        require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
     half = torch.linalg.solve_triangular(scale_tril, covariance_matrix, upper=False)  # L^-1 S
     return torch.linalg.solve_triangular(scale_tril, half.mT, upper=False)  # L^-1 (L^-1 S)^T
 
@@ -401,9 +401,10 @@ def _centred(chunk: Tensor, wide: torch.dtype) -> SufficientStatistics:
     return SufficientStatistics(count, first.to(wide) + correction, scatter)
 
 
-def _from_batches(
+def collect_batches(
     batches: Iterable[Any], name: str, dtype: torch.dtype | None
 ) -> SufficientStatistics:
+    """`SufficientStatistics.from_batches`; messages speak of `name`."""
     total: SufficientStatistics | None = None
     for i, batch in enumerate(batches):
         samples = as_unread_samples(unwrap(batch), f"{name}[{i}]")

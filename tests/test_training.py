@@ -343,7 +343,7 @@ BAD_OPTIONS = {
     "optimizer": (
         {"optimizer": "sgd"},
         ValueError,
-        ["optimizer", "'natural', 'lbfgs', 'adam'", "sgd"],
+        ["optimizer", "'natural', 'natural-autograd', 'lbfgs', 'adam'", "sgd"],
     ),
     "optimizer online": (
         {"optimizer": "lbfgs", "batch_size": 5},
