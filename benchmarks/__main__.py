@@ -22,6 +22,7 @@ TABLES = (
     "conditioning",
     "startup",
 )
+QUICK = tuple(name for name in TABLES if name != "growth")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record = report.environment(settings)
     print(", ".join(f"{name}: {value}" for name, value in record.items()))
     rows: list[report.Row] = []
-    for name in asked.only or TABLES:
+    for name in asked.only or (QUICK if asked.quick else TABLES):
         start = time.perf_counter()
         rows += import_module(f"benchmarks.{name}").rows(settings)
         print(tables.text(name, rows, targets.judge(rows)))
@@ -74,7 +75,9 @@ def limit_threads(threads: int) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=TABLES, help="a table; may come twice")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, the slow left out")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds, the slow left out"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of every library (2)")
     parser.add_argument(
         "--out",

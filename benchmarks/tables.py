@@ -71,7 +71,8 @@ def seconds_text(seconds: float) -> str:
 
 
 def _case(rows: Sequence[Row]) -> Iterator[str]:
-    textbook = _best(rows, BASELINES)
+    baseline = next((name for name in BASELINES if _best(rows, (name,))), None)
+    other = None if baseline is None else _best(rows, (baseline,))
     peer = _best(rows, LIBRARIES)
     for row in rows:
         name = f"   {row['contestant']:36}"
@@ -79,7 +80,7 @@ def _case(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{name} skipped: {row['skipped']}"
         elif "seconds" in row:
             spread = f"[{seconds_text(row['lower'])}, {seconds_text(row['upper'])}]"
-            ratios = _ratio(textbook, row, "textbook") + _ratio(peer, row, "best peer")
+            ratios = _ratio(other, row, baseline) + _ratio(peer, row, "best peer")
             error = "" if row["error"] is None else f"{row['error_is']} {float(row['error']):.1e}"
             yield (
                 f"{name} {seconds_text(row['seconds']):>8} {spread:24}{ratios} {error} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -217,11 +218,11 @@ def test_samples_have_the_condition_number_asked_for():
 
 def test_exponents_are_those_of_a_power_law():
     rows = [
-        {"size": size, "seconds": 1e-3 + 2e-9 * size**1.5, "contestant": "a"}
-        for size in (1, 10**4, 10**5, 10**6)
+        {"size": size, "seconds": max(1e-3, 2e-9 * size**1.5), "contestant": "a"}
+        for size in (10**2, 10**4, 10**5, 10**6)
     ]
     (found,) = growth.exponents("n", rows)
-    assert found["exponent"] == pytest.approx(1.5, abs=0.02)
+    assert found["exponent"] == 1.5  # the constant at the smallest size does not enter
     assert found["note"] == "from n=10000 on"
 
 
@@ -320,8 +321,6 @@ def test_the_threads_are_limited_for_every_library(monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "7")
     limit_threads(2)
-    import os
-
     assert {os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]} == {"2"}
     assert cores == [2, 3]
 
