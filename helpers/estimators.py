@@ -44,7 +44,7 @@ def maximum_likelihood(data: Any) -> Gaussian:
     """
     statistics = as_statistics(data)
     require_maximum(statistics)
-    covariance = statistics.covariance_matrix(correction=0)
+    covariance = statistics.scatter / statistics.count[..., None, None]
     return Gaussian(
         statistics.mean, cholesky_factor(covariance, "data: covariance", statistics.count)
     )
@@ -69,7 +69,7 @@ def minimum_nll(data: Any) -> Tensor:
     ValueError
         As `maximum_likelihood`.
     """
-    return entropy(maximum_likelihood(data).scale_tril)
+    return entropy(maximum_likelihood(data).scale_tril, validate_args=False)
 
 
 def require_maximum(statistics: SufficientStatistics, name: str = "data") -> None:

@@ -143,7 +143,7 @@ def log_prob(
     return -0.5 * (d * LOG_2PI + log_det(scale_tril, validate_args=False)[..., None] + distance)
 
 
-def entropy(scale_tril: Tensor) -> Tensor:
+def entropy(scale_tril: Tensor, *, validate_args: bool = True) -> Tensor:
     r"""Differential entropy, which is also the smallest mean negative log-likelihood.
 
     .. math:: H = \tfrac12 \left( d \log 2\pi + \log\det\Sigma + d \right)
@@ -151,6 +151,8 @@ def entropy(scale_tril: Tensor) -> Tensor:
     Parameters
     ----------
     scale_tril : Tensor, shape (*batch, d, d)
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -162,7 +164,8 @@ def entropy(scale_tril: Tensor) -> Tensor:
     ValueError
         If `scale_tril` is not lower triangular with a positive diagonal.
     """
-    scale_tril = as_scale_tril(scale_tril)
+    if validate_args:
+        scale_tril = as_scale_tril(scale_tril)
     d = scale_tril.shape[-1]
     return 0.5 * (d * LOG_2PI + log_det(scale_tril, validate_args=False) + d)
 
@@ -203,11 +206,30 @@ def kl_divergence(p: Any, q: Any, *, validate_args: bool = True) -> Tensor:
     """
     if validate_args:
         p, q = _as_comparable(p, q)
-    d = p.loc.shape[-1]
-    whitened = torch.linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False)  # W
-    shift = _mahalanobis(p.loc[..., None, :], q.loc, q.scale_tril)[..., 0]  # (*batch,)
-    squares = whitened.square().sum(dim=(-2, -1))
-    return 0.5 * (squares - d + shift - log_det(whitened, validate_args=False))
+    whitened, shift = relative_to(p, q)
+    return kl_from_whitened(whitened, shift)
+
+
+def relative_to(p: Gaussian, q: Gaussian) -> tuple[Tensor, Tensor | None]:
+    r"""Factor and mean of `p` where `q` is the standard normal: W, (*batch, d, d), and (*batch, d).
+
+    The mean is None if both Gaussians have the same, as one tensor.
+
+    .. math:: W = L_q^{-1} L_p, \qquad L_q^{-1} (\mu_p - \mu_q)
+    """
+    whitened = torch.linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False)
+    if p.loc is q.loc:
+        return whitened, None
+    delta = (p.loc - q.loc)[..., None]  # (*batch, d, 1)
+    return whitened, torch.linalg.solve_triangular(q.scale_tril, delta, upper=False)[..., 0]
+
+
+def kl_from_whitened(whitened: Tensor, shift: Tensor | None) -> Tensor:
+    """KL(p || standard normal) of p with factor W, (*batch, d, d), and mean (*batch, d)."""
+    squares = whitened.square().sum(dim=(-2, -1)) - whitened.shape[-1]
+    if shift is not None:
+        squares = squares + shift.square().sum(dim=-1)
+    return 0.5 * (squares - log_det(whitened, validate_args=False))
 
 
 def marginal(gaussian: Any, dims: Sequence[int]) -> Gaussian:
@@ -349,7 +371,9 @@ def inverse_factor(scale_tril: Tensor) -> Tensor:
 
 def rows_of_a_chunk(value: Tensor, batch_shape: torch.Size) -> int:
     """How many rows of samples (*batch, n, d) to take at a time, but no fewer than d."""
-    batch = torch.broadcast_shapes(value.shape[:-2], batch_shape)
+    batch = value.shape[:-2]
+    if batch != batch_shape:
+        batch = torch.broadcast_shapes(batch, batch_shape)
     d = value.shape[-1]
     return max(d, CHUNK // (math.prod(batch) * d or 1))
 

@@ -60,14 +60,14 @@ class LikelihoodObjective:
         require_broadcastable(model.batch_shape, "data", statistics.batch_shape)
         self.statistics = statistics
         self.optimum = maximum_likelihood(statistics)  # raises where there is none
-        self.minimum = entropy(self.optimum.scale_tril)
+        self.minimum = entropy(self.optimum.scale_tril, validate_args=False)
         self.count: int | None = int(statistics.count.min()) if statistics.count.numel() else None
         self.covariance_matrix = statistics.covariance_matrix(correction=0)  # divided by n
 
     @property
     def loc(self) -> Tensor:
         """Mean of the samples."""
-        return self.statistics.mean
+        return self.optimum.loc
 
     def training_data(self, dtype: torch.dtype) -> SufficientStatistics:
         """What a full-batch loss is computed from: the statistics, which are all it needs."""

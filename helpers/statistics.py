@@ -28,6 +28,7 @@ from helpers.validation import (
     as_square,
     as_tensor,
     as_unread_samples,
+    common_batch_shape,
     require_broadcastable,
     require_count,
     require_finite,
@@ -309,7 +310,7 @@ def _as_fitting(
 ) -> tuple[Tensor | SufficientStatistics, Tensor, Tensor]:
     loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
     d = loc.shape[-1]
-    batch_shape = torch.broadcast_shapes(loc.shape[:-1], scale_tril.shape[:-2])
+    batch_shape = common_batch_shape(loc=loc.shape[:-1], scale_tril=scale_tril.shape[:-2])
     if isinstance(data, SufficientStatistics):
         require_shape(data.mean, "statistics.mean", (d,), f"(..., {d})")
         require_same_kind(scale_tril=scale_tril, statistics=data.mean)

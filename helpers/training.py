@@ -234,7 +234,7 @@ class _Run:
 
     @torch.no_grad()
     def _record(self) -> None:
-        gap = self.objective.gap(self.model)
+        gap = self.stepper.gap()
         self.worst_gap = gap.max().item() if gap.numel() else 0.0  # NaN if any is
         if not math.isfinite(self.worst_gap):
             raise FloatingPointError(self._diverged())
