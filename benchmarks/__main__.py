@@ -75,9 +75,7 @@ def limit_threads(threads: int) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=TABLES, help="a table; may come twice")
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds, the slow left out"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, the slow left out")
     parser.add_argument("--threads", type=int, default=2, help="of every library (2)")
     parser.add_argument(
         "--out",

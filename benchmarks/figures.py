@@ -1,7 +1,8 @@
-"""The figures of the benchmarks: bars for times, lines for growth."""
+"""The figures of the benchmarks: dots for times, lines for growth."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BARS = ("one_fit", "mini_batches", "many_fits", "log_prob", "data_pass", "memory", "startup")
-NAMES = (*BARS, "growth")
+DOTS = ("one_fit", "mini_batches", "many_fits", "log_prob", "data_pass", "memory", "startup")
+NAMES = (*DOTS, "growth")
 """Of the tables that have a figure: `figures/bench_NAME.png`."""
 MARKERS = "osD^"
 
@@ -36,24 +37,24 @@ def draw(rows: Sequence[Row]) -> list[str]:
     for name in NAMES:
         own = [row for row in rows if row["table"] == name and "skipped" not in row]
         if own:
-            save_benchmark_figure(lines(own) if name == "growth" else bars(own), name)
+            save_benchmark_figure(lines(own) if name == "growth" else dots(own), name)
             drawn.append(name)
     return drawn
 
 
-def bars(rows: Sequence[Row]) -> Figure:
+def dots(rows: Sequence[Row]) -> Figure:
     """A panel a case: medians on a log axis, whiskers from quartile to quartile."""
     import matplotlib.pyplot as plt
 
     field = "mebibytes" if "mebibytes" in rows[0] else "seconds"
     cases = list(dict.fromkeys(row["case"] for row in rows if field in row))
     panels = [[row for row in rows if row["case"] == case and field in row] for case in cases]
-    heights = [0.9 + 0.26 * len(panel) for panel in panels]
+    heights = [0.9 + 0.25 * len(panel) for panel in panels]
     fig, axes = plt.subplots(
         len(cases), figsize=(8.0, sum(heights)), height_ratios=heights, squeeze=False
     )
     for ax, case, panel in zip(axes[:, 0], cases, panels, strict=True):
-        _bars(ax, panel, field)
+        _dots(ax, panel, field)
         ax.set_title(case, loc="left")
     unit = "extra memory (MiB)" if field == "mebibytes" else "time (s)"
     axes[-1, 0].set_xlabel(f"{unit}, log scale")
@@ -88,25 +89,26 @@ def lines(rows: Sequence[Row]) -> Figure:
     return fig
 
 
-def _bars(ax: Axes, rows: Sequence[Row], field: str) -> None:
-    ordered = sorted(rows, key=lambda row: row[field], reverse=True)
-    values = [row[field] for row in ordered]
-    whiskers = None
-    if "lower" in ordered[0]:
-        whiskers = [
-            [row[field] - row["lower"] for row in ordered],
-            [row["upper"] - row[field] for row in ordered],
-        ]
-    ax.barh(
-        [row["contestant"] for row in ordered],
-        values,
-        xerr=whiskers,
-        color=[COLORS[_role(row["contestant"])] for row in ordered],
-        ecolor="black",
-        height=0.7,
-    )
+def _dots(ax: Axes, rows: Sequence[Row], field: str) -> None:
+    """Dots and not bars: on a log axis a bar's length would mean nothing."""
+    for place, row in enumerate(sorted(rows, key=lambda row: row[field], reverse=True)):
+        median = row[field]
+        ax.plot(
+            [row.get("lower", median), row.get("upper", median)], [place] * 2, "-", color="black"
+        )
+        ax.plot(median, place, "o", color=COLORS[_role(row["contestant"])])
+    names = [row["contestant"] for row in sorted(rows, key=lambda row: row[field], reverse=True)]
+    ax.set_yticks(range(len(names)), names)
     ax.set_xscale("log")
-    ax.grid(visible=False, axis="y")
+    ax.set_xlim(*_decades(rows, field))
+    ax.set_ylim(-0.7, len(names) - 0.3)
+
+
+def _decades(rows: Sequence[Row], field: str) -> tuple[float, float]:
+    """Whole powers of ten on both sides of all dots and whiskers."""
+    lowest = min(row.get("lower", row[field]) for row in rows)
+    highest = max(row.get("upper", row[field]) for row in rows)
+    return 10.0 ** math.floor(math.log10(lowest)), 10.0 ** math.ceil(math.log10(highest))
 
 
 def _role(contestant: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -103,7 +103,7 @@ def entries(data: Tensor, *, quick: bool = False) -> list[Entry]:
             ("Pyro", "Pyro, SVI with Adam", peers.pyro_steps),
             ("NumPyro", "NumPyro, SVI with Adam", peers.numpyro_steps),
         ):
-            found.append(Entry(lambda n=name, s=steps: _by_steps(n, s(data)), peer))
+            found.append(Entry(lambda n=name, s=steps: _by_steps(n, s(data), data), peer))
     return found
 
 
@@ -118,22 +118,35 @@ def closed_form(data: Tensor) -> Callable[[Any], tuple[Tensor, Tensor]]:
     return work
 
 
-def _by_steps(name: str, work: Callable[[Any], None]) -> Contestant:
-    steps = textbook.MAX_STEPS
-    note = f"{STEPS_TIMED} steps timed for {steps}"
-    return Contestant(name, work, scale=steps / STEPS_TIMED, note=note)
+def _by_steps(name: str, work: Callable[[Any], Any], data: Tensor) -> Contestant:
+    """Adam from the standard normal, followed on the statistics like the textbook's."""
+    statistics = SufficientStatistics.from_data(data)
+    return _followed(name, work, textbook.gaps_from_statistics(statistics, log_diagonal=0.0))
 
 
-def _textbook(data: Tensor) -> Contestant:
-    """Steps are timed; how many there are, and the gap they end at, comes from the statistics."""
-    gaps = textbook.gaps_from_statistics(SufficientStatistics.from_data(data))
+def _followed(
+    name: str,
+    work: Callable[[Any], Any],
+    gaps: Sequence[float],
+    prepare: Callable[[], Any] | None = None,
+) -> Contestant:
+    """Some steps are timed; how many there are, and the gap they end at, is known beforehand."""
     return Contestant(
-        "textbook",
-        lambda model: textbook.fit_by_likelihood(model, data, STEPS_TIMED),
-        prepare=lambda: textbook.TextbookGaussian(data.shape[-1], data.dtype),
+        name,
+        work,
+        prepare=prepare,
         error=lambda _: gaps[-1],
         scale=len(gaps) / STEPS_TIMED,
         note=f"{STEPS_TIMED} steps timed for {len(gaps)}",
+    )
+
+
+def _textbook(data: Tensor) -> Contestant:
+    return _followed(
+        "textbook",
+        lambda model: textbook.fit_by_likelihood(model, data, STEPS_TIMED),
+        textbook.gaps_from_statistics(SufficientStatistics.from_data(data)),
+        prepare=lambda: textbook.TextbookGaussian(data.shape[-1], data.dtype),
     )
 
 

@@ -157,14 +157,14 @@ def from_jax(array: Any) -> Tensor:
     return torch.from_numpy(import_module("numpy").array(array))
 
 
-def gpytorch_steps(data: Tensor) -> Callable[[Any], None]:
-    """Some steps of Adam on GPyTorch's inverse quadratic form and log-determinant."""
+def gpytorch_steps(data: Tensor) -> Callable[[Any], tuple[Tensor, Tensor]]:
+    """Some steps of Adam from the standard normal, through GPyTorch's linear operators."""
     to_linear_operator = import_module("linear_operator").to_linear_operator
     n, d = data.shape
-    loc = torch.zeros(d, dtype=data.dtype, requires_grad=True)
-    lower = torch.eye(d, dtype=data.dtype, requires_grad=True)
 
-    def work(_: Any) -> None:
+    def work(_: Any) -> tuple[Tensor, Tensor]:
+        loc = torch.zeros(d, dtype=data.dtype, requires_grad=True)
+        lower = torch.zeros(d, d, dtype=data.dtype, requires_grad=True)
         optimizer = torch.optim.Adam([loc, lower], lr=LEARNING_RATE)
         for _step in range(STEPS_TIMED):
             optimizer.zero_grad()
@@ -174,11 +174,12 @@ def gpytorch_steps(data: Tensor) -> Callable[[Any], None]:
             loss = 0.5 * (inv_quad / n + log_det)
             loss.backward()
             optimizer.step()
+        return loc.detach(), (lower.tril(-1) + lower.diagonal().exp().diag_embed()).detach()
 
     return work
 
 
-def pyro_steps(data: Tensor) -> Callable[[Any], None]:
+def pyro_steps(data: Tensor) -> Callable[[Any], tuple[Tensor, Tensor]]:
     """Some steps of Pyro's SVI with Adam; parameters are points, so the guide is empty."""
     pyro = import_module("pyro")
     infer = import_module("pyro.infer")
@@ -192,17 +193,18 @@ def pyro_steps(data: Tensor) -> Callable[[Any], None]:
         with pyro.plate("n", len(data)):
             pyro.sample("x", distributions.MultivariateNormal(loc, scale_tril=scale_tril), obs=data)
 
-    def work(_: Any) -> None:
+    def work(_: Any) -> tuple[Tensor, Tensor]:
         pyro.clear_param_store()
         adam = pyro.optim.Adam({"lr": LEARNING_RATE})
         svi = infer.SVI(model, lambda: None, adam, infer.Trace_ELBO())
         for _step in range(STEPS_TIMED):
             svi.step()
+        return pyro.param("loc").detach(), pyro.param("L").detach()
 
     return work
 
 
-def numpyro_steps(data: Tensor) -> Callable[[Any], None]:
+def numpyro_steps(data: Tensor) -> Callable[[Any], tuple[Tensor, Tensor]]:
     """Some compiled steps of NumPyro's SVI with Adam."""
     xla = jax()
     numpyro = import_module("numpyro")
@@ -224,11 +226,12 @@ def numpyro_steps(data: Tensor) -> Callable[[Any], None]:
     start = svi.init(xla.random.PRNGKey(0))
     update = xla.jit(lambda state: svi.update(state)[0])
 
-    def work(_: Any) -> None:
+    def work(_: Any) -> tuple[Tensor, Tensor]:
         state = start
         for _step in range(STEPS_TIMED):
             state = update(state)
-        xla.block_until_ready(svi.get_params(state))
+        parameters = svi.get_params(state)
+        return from_jax(parameters["loc"]), from_jax(parameters["L"])
 
     return work
 

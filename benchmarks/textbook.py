@@ -98,7 +98,9 @@ def fit_in_mini_batches(
     return model
 
 
-def gaps_from_statistics(statistics: SufficientStatistics, n_steps: int = MAX_STEPS) -> list[float]:
+def gaps_from_statistics(
+    statistics: SufficientStatistics, n_steps: int = MAX_STEPS, *, log_diagonal: float = 1.0
+) -> list[float]:
     """Gap after each step of `fit_by_likelihood`, without its time.
 
     A step depends on the data through their statistics alone, so the same steps can be followed on
@@ -108,8 +110,9 @@ def gaps_from_statistics(statistics: SufficientStatistics, n_steps: int = MAX_ST
     ----------
     statistics : SufficientStatistics, without batch
     n_steps : int
-        The list is shorter if the gap comes down to 1e-6 before, or if the model leaves what
-        `MultivariateNormal` accepts.
+        The list is shorter if the gap comes down to 1e-6 before.
+    log_diagonal : float
+        Of the factor at the start: 1 is the textbook's, 0 the standard normal.
 
     Returns
     -------
@@ -117,6 +120,8 @@ def gaps_from_statistics(statistics: SufficientStatistics, n_steps: int = MAX_ST
         In nats.
     """
     model = TextbookGaussian(statistics.dim, statistics.mean.dtype)
+    with torch.no_grad():
+        model.lower_tri.fill_diagonal_(log_diagonal)
     optimum = maximum_likelihood(statistics)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     gaps: list[float] = []
