@@ -44,7 +44,7 @@ def maximum_likelihood(data: Any) -> Gaussian:
     """
     statistics = as_statistics(data)
     require_maximum(statistics)
-    covariance = statistics.scatter / statistics.count[..., None, None]
+    covariance = statistics.covariance_matrix(correction=0)
     return Gaussian(
         statistics.mean, cholesky_factor(covariance, "data: covariance", statistics.count)
     )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from helpers.devices import widest_dtype
 from helpers.validation import (
     as_gaussian,
     as_loc_and_scale_tril,
@@ -344,7 +345,8 @@ def _mahalanobis(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
 def _multiplies(value: Tensor, scale_tril: Tensor) -> bool:
     """Whether to solve for L^-1 and multiply: d right-hand sides, in place of one a sample.
 
-    Measured on a CPU; as accurate within a factor of two up to condition 1e6.
+    Measured on a CPU. In float32 it is as accurate; in float64 it may lose a factor of seven at
+    condition 1e6, where the relative error is still near 1e-13.
     """
     return value.shape[-2] > scale_tril.shape[-1] <= LARGEST_INVERSE
 
@@ -364,9 +366,13 @@ def whiten_by_product(value: Tensor, loc: Tensor, inverse: Tensor) -> Tensor:
 
 
 def inverse_factor(scale_tril: Tensor) -> Tensor:
-    """L^-1, (*batch, d, d), by solving for the columns of the identity."""
-    identity = torch.eye(scale_tril.shape[-1], dtype=scale_tril.dtype, device=scale_tril.device)
-    return torch.linalg.solve_triangular(scale_tril, identity, upper=False)
+    """L^-1, (*batch, d, d), by solving for the columns of the identity.
+
+    In float64, so that rounding it to the dtype of the samples is all the error that it brings.
+    """
+    wide = scale_tril.to(widest_dtype(scale_tril.device))
+    identity = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
+    return torch.linalg.solve_triangular(wide, identity, upper=False).to(scale_tril.dtype)
 
 
 def rows_of_a_chunk(value: Tensor, batch_shape: torch.Size) -> int:

@@ -173,24 +173,27 @@ class GaussianLikelihood(CovarianceModel):
         return -mean_log_prob(data, self.loc, self.scale_tril, validate_args=validate_args)
 
     @torch.no_grad()
-    def assign(self, loc: Tensor, scale_tril: Tensor) -> None:
+    def assign(self, loc: Tensor, scale_tril: Tensor, *, validate_args: bool = True) -> None:
         """Set the parameters so that the model is this Gaussian.
 
         Parameters
         ----------
         loc : Tensor, shape (*batch_shape, d)
         scale_tril : Tensor, shape (*batch_shape, d, d)
+        validate_args : bool
+            False skips all checks, for loops that checked before.
 
         Raises
         ------
         TypeError, ValueError
             If shapes do not match or `scale_tril` is no Cholesky factor; nothing is then set.
         """
-        loc = as_tensor(loc, "loc")
-        require_shape(loc, "loc", (self.dim,), f"(..., {self.dim})")
-        require_broadcastable(self.batch_shape, "loc", loc.shape[:-1])
-        require_finite(loc, "loc")
-        self.scale.assign(scale_tril)
+        if validate_args:
+            loc = as_tensor(loc, "loc")
+            require_shape(loc, "loc", (self.dim,), f"(..., {self.dim})")
+            require_broadcastable(self.batch_shape, "loc", loc.shape[:-1])
+            require_finite(loc, "loc")
+        self.scale.assign(scale_tril, validate_args=validate_args)
         self.loc.copy_(loc)
 
     def _as_own(self, samples: Tensor, name: str) -> Tensor:

@@ -138,8 +138,7 @@ class NaturalGradient(Stepper):
             self.gap()
         squared = self.whitened @ self.whitened.mT  # A
         following = _turn(self.current.scale_tril, squared, "data: covariance")
-        self.model.loc.copy_(self.objective.loc)
-        self.model.scale.assign(following, validate_args=False)
+        self.model.assign(self.objective.loc, following, validate_args=False)
         # A model in a narrower dtype has rounded what it was given: read it again.
         exact = self.model.loc.dtype == following.dtype
         self.current = Gaussian(self.objective.loc, following) if exact else None
@@ -189,9 +188,7 @@ class AutogradNaturalGradient(Stepper):
         identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
         whitened = (identity - gradient).tril()  # the lower triangle of A
         following = _turn(scale_tril, whitened, "data: covariance")
-        with torch.no_grad():
-            self.model.loc.copy_(loc)
-            self.model.scale.assign(following, validate_args=False)
+        self.model.assign(loc, following, validate_args=False)
 
     def _gradient(self, loc: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the loss for loc, (*batch, d), and for T at the identity, (*batch, d, d)."""
@@ -220,12 +217,12 @@ class OnlineNaturalGradient(Stepper):
     @torch.no_grad()
     def step(self, batch: Tensor) -> None:
         """Merge the batch; the model follows once there are enough samples for a covariance."""
-        seen = SufficientStatistics.from_data(batch.to(self.dtype))
+        seen = SufficientStatistics.from_data(batch, dtype=self.dtype)
         self.statistics = seen if self.statistics is None else self.statistics.merge(seen)
         covariance = self.statistics.covariance_matrix(correction=0)
         scale_tril, failed = try_cholesky(covariance, self.statistics.count)
         if not bool(failed.any()):
-            self.model.assign(self.statistics.mean, scale_tril)
+            self.model.assign(self.statistics.mean, scale_tril, validate_args=False)
 
     def state_dict(self) -> dict[str, Any]:
         """The statistics of what was seen."""
