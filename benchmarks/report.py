@@ -100,13 +100,14 @@ def rounded(value: float) -> float | str:
 
 
 def environment(settings: Settings) -> dict[str, Any]:
-    """What the run was made with."""
+    """What the run was made with; `load` is what else the machine did in the minute before."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "device": _processor(),
         "threads": settings.threads,
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "torch": torch.__version__.split("+")[0],
         "peers": peers.versions(),
         "quick": settings.quick,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 MIN_SECONDS = 0.004  # shorter work is repeated until the clock's own cost no longer counts
-REST_SECONDS = 0.003  # lets the waiting threads of the contestant before go to sleep
+REST_SECONDS = 0.01  # lets the waiting threads of the contestant before go to sleep
+LONG_SECONDS = 0.3  # work that is longer does not notice who worked before it
 
 
 class Contestant(NamedTuple):
@@ -66,7 +67,9 @@ def measure(
     contestants : sequence of Contestant
         With different names.
     rounds : int
-        In each, every contestant has one turn; each round starts with another contestant.
+        In each, every contestant has one turn; each round starts with another contestant. Short
+        work is done once off the clock before each turn: threads that still wait for work of the
+        contestant before, and its data in the caches, would else slow the next one.
     clock : function
         Seconds since some moment.
     rest : function
@@ -86,13 +89,14 @@ def measure(
         raise ValueError(
             f"contestants: expected different names, got {[each.name for each in contestants]}"
         )
-    errors, repeats = [], []
+    errors, repeats, is_short = [], [], []
     for each in contestants:
         result = _turn(each, 1, clock)[1]  # loads, compiles and allocates
         errors.append(None if each.error is None else float(each.error(result)))
         del result
         first = _turn(each, 1, clock)[0]
         repeats.append(_n_repeats(first))
+        is_short.append(first < LONG_SECONDS)
     seconds: list[list[float]] = [[] for _ in contestants]
     gc.collect()
     gc.freeze()  # else each collection looks at all the modules of all the libraries
@@ -102,6 +106,8 @@ def measure(
                 index = (place + turn) % len(contestants)
                 rest(REST_SECONDS)
                 each = contestants[index]
+                if is_short[index]:
+                    _turn(each, 1, clock)
                 seconds[index].append(each.scale * _turn(each, repeats[index], clock)[0])
     finally:
         gc.unfreeze()

@@ -71,6 +71,13 @@ def test_contestants_take_turns_and_each_round_starts_with_another():
     assert "".join(rounds) == "abcbcacab"
 
 
+def test_short_work_is_done_once_off_the_clock_before_each_turn():
+    clock = Clock()
+    timings = run(clock, [clock.contestant(name, [0.1, 0.1, 9.0, 0.1]) for name in "ab"], rounds=1)
+    assert "".join(clock.log) == "aabbaabb"
+    assert [timing.seconds for timing in timings] == pytest.approx([0.1, 0.1])
+
+
 def test_medians_and_quartiles_leave_the_warm_up_out():
     clock = Clock()
     (timing,) = run(clock, [clock.contestant("a", [99.0, 99.0, 5.0, 1.0, 2.0, 4.0, 3.0])], 5)
