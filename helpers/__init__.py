@@ -32,7 +32,7 @@ from helpers.gaussian import (
 )
 from helpers.history import History
 from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
-from helpers.optimizers import OnlineNaturalGradient, natural_step
+from helpers.optimizers import OnlineNaturalGradient, natural_step, natural_turn
 from helpers.parametrizations import LogCholesky, log_cholesky, log_cholesky_inverse
 from helpers.statistics import SufficientStatistics, mean_log_prob, whiten
 from helpers.training import fit
@@ -136,6 +136,7 @@ __all__ = [
     "minimum_nll",
     "n_free_parameters",
     "natural_step",
+    "natural_turn",
     "plot_crossover",
     "plot_ellipse",
     "plot_gap",

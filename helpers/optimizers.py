@@ -88,13 +88,27 @@ def natural_step(
     Amari (1998), Natural gradient works efficiently in learning. Neural Computation 10, 251-276.
     """
     whitened = whiten(covariance_matrix, scale_tril, validate_args=validate_args)  # A
-    return _turn(scale_tril, whitened, "covariance_matrix")
+    require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
+    return scale_tril @ natural_turn(whitened)  # L T
 
 
-def _turn(scale_tril: Tensor, whitened: Tensor, name: str) -> Tensor:
-    """L T, from the lower triangle of A; `name` is blamed if A is not positive on its diagonal."""
-    variance = require_variance(whitened.diagonal(dim1=-2, dim2=-1), name)  # (*batch, d)
-    return scale_tril @ (whitened / variance.sqrt()[..., None, :]).tril()
+def natural_turn(whitened: Tensor) -> Tensor:
+    r"""The factor by which a natural-gradient step turns L into L T.
+
+    .. math:: T = \mathrm{tril}\!\left( A \, \mathrm{diag}(A)^{-1/2} \right)
+
+    Parameters
+    ----------
+    whitened : Tensor, shape (*batch, d, d)
+        A, positive on its diagonal; what is above the diagonal is not used.
+
+    Returns
+    -------
+    Tensor, shape (*batch, d, d)
+        Lower triangular, positive on the diagonal; NaN where A is not.
+    """
+    scale = whitened.diagonal(dim1=-2, dim2=-1).sqrt()  # (*batch, d)
+    return (whitened / scale[..., None, :]).tril()
 
 
 class TargetNaturalGradient(Stepper):
@@ -137,7 +151,7 @@ class NaturalGradient(Stepper):
         if self.whitened is None:
             self.gap()
         squared = self.whitened @ self.whitened.mT  # A
-        following = _turn(self.current.scale_tril, squared, "data: covariance")
+        following = self.current.scale_tril @ natural_turn(squared)  # L T
         self.model.assign(self.objective.loc, following, validate_args=False)
         # A model in a narrower dtype has rounded what it was given: read it again.
         exact = self.model.loc.dtype == following.dtype
@@ -186,8 +200,8 @@ class AutogradNaturalGradient(Stepper):
         loc = loc - (scale_tril @ (scale_tril.mT @ slope[..., None]))[..., 0]
         _, gradient = self._gradient(loc, scale_tril)
         identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
-        whitened = (identity - gradient).tril()  # the lower triangle of A
-        following = _turn(scale_tril, whitened, "data: covariance")
+        whitened = identity - gradient  # the lower triangle of A
+        following = scale_tril @ natural_turn(whitened)
         self.model.assign(loc, following, validate_args=False)
 
     def _gradient(self, loc: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
