@@ -22,7 +22,7 @@ TABLES = (
     "conditioning",
     "startup",
 )
-QUICK = tuple(name for name in TABLES if name != "growth")
+QUICK = tuple(name for name in TABLES if name not in ("growth", "memory"))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

@@ -24,7 +24,6 @@ from helpers import GaussianLikelihood, fit
 
 SIZE = (100_000, 32)
 SMALL = 200
-QUICK = ("textbook", "helpers, gradient written out", "scikit-learn, EmpiricalCovariance")
 MIB = 2**20
 # Freed memory goes back at once; else glibc would keep some and hide what the next work takes.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -63,8 +62,6 @@ def rows(settings: Settings) -> list[Row]:
     n, d = SIZE
     found: list[Row] = []
     for name, (_, peer) in CONTESTANTS.items():
-        if settings.quick and name not in QUICK:
-            continue
         row: Row = {"table": "memory", "case": f"n={n}, d={d}", "contestant": name}
         if peer is not None and peer not in peers.versions():
             found.append({**row, "contestant": peer, "skipped": "not installed"})

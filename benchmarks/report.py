@@ -43,7 +43,7 @@ class Settings:
     @property
     def rounds(self) -> int:
         """Turns of each contestant."""
-        return 3 if self.quick else 7
+        return 2 if self.quick else 7
 
 
 def timed(
