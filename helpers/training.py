@@ -203,9 +203,15 @@ class _Run:
         step = self.n_steps
         while True:
             epoch, first = divmod(step, n_batches)
+            before = step
             for batch in islice(self._epoch(epoch), first, None):
                 yield batch.to(device=self.device, dtype=dtype)
                 step += 1
+            if step - before < n_batches - first:
+                raise ValueError(
+                    f"data: expected {n_batches} batches at every epoch, as in the first pass, "
+                    f"got {first + step - before}"
+                )
 
     def _epoch(self, epoch: int) -> Iterator[Tensor]:
         """The batches of an epoch: as they come, or in an order of our own."""

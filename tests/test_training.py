@@ -515,6 +515,20 @@ def test_a_generator_is_gone_through_once(optimizer):
     fails(model, (x for x in DATA.split(5)), {"optimizer": optimizer}, ValueError, words)
 
 
+def test_batches_that_run_dry_are_noticed():
+    class Dry:
+        """Looks as if it could be gone through again, but is one generator."""
+
+        def __init__(self):
+            self.batches = (x for x in DATA.split(5))
+
+        def __iter__(self):
+            return self.batches
+
+    words = ["data", "4 batches at every epoch", "got 0"]
+    fails(GaussianLikelihood(2, **DOUBLE), Dry(), {"optimizer": "adam"}, ValueError, words)
+
+
 def test_batches_have_a_size_already():
     words = ["batch_size", "None", "come in batches", "got 5"]
     fails(GaussianLikelihood(2, **DOUBLE), [DATA], {"batch_size": 5}, ValueError, words)
