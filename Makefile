@@ -16,7 +16,8 @@ endif
 
 RUN := "$(BIN)/python" -m
 STAMP := $(VENV)/.installed
-SOURCES = helpers tests conftest.py $(wildcard notebooks)
+BENCH_STAMP := $(VENV)/.installed-bench
+SOURCES = helpers tests conftest.py $(wildcard benchmarks notebooks)
 FIRST_NOTEBOOK := notebooks/01_cholesky_theory.ipynb
 
 # A PYTHONPATH of the user could put another helpers package before ours.
@@ -25,7 +26,7 @@ unexport PYTHONPATH
 test notebooks: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-static notebooks lint format clean
+.PHONY: help setup lab test test-static notebooks bench lint format clean
 
 help:  ## list these verbs
 	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
@@ -62,6 +63,13 @@ test-static: $(STAMP)  ## check the form of the notebooks without running them
 
 notebooks: $(STAMP)  ## re-execute the notebooks and store what changed (ONLY=01 for one of them)
 	"$(BIN)/python" tests/store_notebooks.py $(ONLY) $(ARGS)
+
+bench: $(BENCH_STAMP)  ## measure the helpers beside other libraries (ARGS=--quick for a short run)
+	$(RUN) benchmarks $(ARGS)
+
+$(BENCH_STAMP): $(STAMP)
+	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[test,bench]"
+	@touch "$(BENCH_STAMP)"
 
 format: $(STAMP)  ## rewrite the code in the common style
 	$(RUN) ruff check --fix $(SOURCES)

@@ -2,10 +2,10 @@
 
 Modules stand in floors; each imports only from the floors below it.
 
-0. validation
+0. validation, devices
 1. gaussian, statistics, estimators, uncertainty: mathematics on tensors with batch dimensions
 2. parametrizations: from unconstrained parameters to `scale_tril`
-3. models, devices, history, progress, checkpoints, objectives, optimizers, training
+3. models, history, progress, checkpoints, objectives, optimizers, training
 4. datasets, plotting, exercises, source, environment, crossover: what serves the notebooks
 
 Floor 4 needs matplotlib, scikit-learn or IPython; its names are imported when they are first used,
@@ -32,7 +32,7 @@ from helpers.gaussian import (
 )
 from helpers.history import History
 from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
-from helpers.optimizers import OnlineNaturalGradient, natural_step
+from helpers.optimizers import OnlineNaturalGradient, natural_step, natural_turn
 from helpers.parametrizations import LogCholesky, log_cholesky, log_cholesky_inverse
 from helpers.statistics import SufficientStatistics, mean_log_prob, whiten
 from helpers.training import fit
@@ -136,6 +136,7 @@ __all__ = [
     "minimum_nll",
     "n_free_parameters",
     "natural_step",
+    "natural_turn",
     "plot_crossover",
     "plot_ellipse",
     "plot_gap",

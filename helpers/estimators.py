@@ -69,7 +69,7 @@ def minimum_nll(data: Any) -> Tensor:
     ValueError
         As `maximum_likelihood`.
     """
-    return entropy(maximum_likelihood(data).scale_tril)
+    return entropy(maximum_likelihood(data).scale_tril, validate_args=False)
 
 
 def require_maximum(statistics: SufficientStatistics, name: str = "data") -> None:

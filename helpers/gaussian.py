@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from helpers.devices import widest_dtype
 from helpers.validation import (
     as_gaussian,
     as_loc_and_scale_tril,
@@ -27,6 +28,8 @@ from helpers.validation import (
 )
 
 LOG_2PI = math.log(2 * math.pi)
+CHUNK = 2**19  # numbers in a chunk of samples: smaller pays for calls, larger leaves the cache
+LARGEST_INVERSE = 256  # variables; beyond, triangular solves are as fast and more accurate
 
 
 class Gaussian(NamedTuple):
@@ -47,7 +50,7 @@ class Gaussian(NamedTuple):
         return self.scale_tril @ self.scale_tril.mT
 
 
-def log_det(scale_tril: Tensor) -> Tensor:
+def log_det(scale_tril: Tensor, *, validate_args: bool = True) -> Tensor:
     r"""Log-determinant of the covariance, from its factor.
 
     .. math:: \log\det\Sigma = 2 \sum_i \log L_{ii}
@@ -55,6 +58,8 @@ def log_det(scale_tril: Tensor) -> Tensor:
     Parameters
     ----------
     scale_tril : Tensor, shape (*batch, d, d)
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -69,7 +74,9 @@ def log_det(scale_tril: Tensor) -> Tensor:
     ----------
     Golub and Van Loan (2013), Matrix Computations, section 4.2.
     """
-    return _log_det(as_scale_tril(scale_tril))
+    if validate_args:
+        scale_tril = as_scale_tril(scale_tril)
+    return 2 * scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
 
 
 def mahalanobis(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
@@ -95,13 +102,12 @@ def mahalanobis(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
     ValueError
         If shapes or dtypes do not match, or a value is not finite.
     """
-    loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
-    value = as_samples(value, "value", dim=loc.shape[-1])
-    _require_fitting(value, loc, scale_tril)
-    return _mahalanobis(value, loc, scale_tril)
+    return _mahalanobis(*_as_fitting(value, loc, scale_tril))
 
 
-def log_prob(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+def log_prob(
+    value: Tensor, loc: Tensor, scale_tril: Tensor, *, validate_args: bool = True
+) -> Tensor:
     r"""Log-density of each sample under a multivariate normal.
 
     .. math::
@@ -114,6 +120,8 @@ def log_prob(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
         One row a sample.
     loc : Tensor, shape (*batch, d)
     scale_tril : Tensor, shape (*batch, d, d)
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -129,15 +137,14 @@ def log_prob(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
     ----------
     Bishop (2006), Pattern Recognition and Machine Learning, section 2.3.
     """
-    loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
-    value = as_samples(value, "value", dim=loc.shape[-1])
-    _require_fitting(value, loc, scale_tril)
+    if validate_args:
+        value, loc, scale_tril = _as_fitting(value, loc, scale_tril)
     d = loc.shape[-1]
     distance = _mahalanobis(value, loc, scale_tril)  # (*batch, n)
-    return -0.5 * (d * LOG_2PI + _log_det(scale_tril)[..., None] + distance)
+    return -0.5 * (d * LOG_2PI + log_det(scale_tril, validate_args=False)[..., None] + distance)
 
 
-def entropy(scale_tril: Tensor) -> Tensor:
+def entropy(scale_tril: Tensor, *, validate_args: bool = True) -> Tensor:
     r"""Differential entropy, which is also the smallest mean negative log-likelihood.
 
     .. math:: H = \tfrac12 \left( d \log 2\pi + \log\det\Sigma + d \right)
@@ -145,6 +152,8 @@ def entropy(scale_tril: Tensor) -> Tensor:
     Parameters
     ----------
     scale_tril : Tensor, shape (*batch, d, d)
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -156,12 +165,13 @@ def entropy(scale_tril: Tensor) -> Tensor:
     ValueError
         If `scale_tril` is not lower triangular with a positive diagonal.
     """
-    scale_tril = as_scale_tril(scale_tril)
+    if validate_args:
+        scale_tril = as_scale_tril(scale_tril)
     d = scale_tril.shape[-1]
-    return 0.5 * (d * LOG_2PI + _log_det(scale_tril) + d)
+    return 0.5 * (d * LOG_2PI + log_det(scale_tril, validate_args=False) + d)
 
 
-def kl_divergence(p: Any, q: Any) -> Tensor:
+def kl_divergence(p: Any, q: Any, *, validate_args: bool = True) -> Tensor:
     r"""Kullback-Leibler divergence from `q` to `p`, both multivariate normal.
 
     .. math::
@@ -176,6 +186,8 @@ def kl_divergence(p: Any, q: Any) -> Tensor:
     ----------
     p, q : objects with `loc` (*batch, d) and `scale_tril` (*batch, d, d)
         A `Gaussian`, a `GaussianLikelihood` or a `torch.distributions.MultivariateNormal`.
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -193,21 +205,32 @@ def kl_divergence(p: Any, q: Any) -> Tensor:
     ----------
     Kullback (1959), Information Theory and Statistics, chapter 9.
     """
-    p_loc, p_scale_tril = as_gaussian(p, "p")
-    q_loc, q_scale_tril = as_gaussian(q, "q")
-    d = p_loc.shape[-1]
-    require_shape(q_loc, "q.loc", (d,), f"(..., {d}) like p")
-    require_same_kind(p=p_loc, q=q_loc)
-    common_batch_shape(
-        p_loc=p_loc.shape[:-1],
-        p_scale_tril=p_scale_tril.shape[:-2],
-        q_loc=q_loc.shape[:-1],
-        q=q_scale_tril.shape[:-2],
-    )
-    whitened = torch.linalg.solve_triangular(q_scale_tril, p_scale_tril, upper=False)
-    shift = _mahalanobis(p_loc[..., None, :], q_loc, q_scale_tril)[..., 0]  # (*batch,)
-    squares = whitened.square().sum(dim=(-2, -1))
-    return 0.5 * (squares - d + shift - _log_det(whitened))
+    if validate_args:
+        p, q = _as_comparable(p, q)
+    whitened, shift = relative_to(p, q)
+    return kl_from_whitened(whitened, shift)
+
+
+def relative_to(p: Gaussian, q: Gaussian) -> tuple[Tensor, Tensor | None]:
+    r"""Factor and mean of `p` where `q` is the standard normal: W, (*batch, d, d), and (*batch, d).
+
+    The mean is None if both Gaussians have the same, as one tensor.
+
+    .. math:: W = L_q^{-1} L_p, \qquad L_q^{-1} (\mu_p - \mu_q)
+    """
+    whitened = torch.linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False)
+    if p.loc is q.loc:
+        return whitened, None
+    delta = (p.loc - q.loc)[..., None]  # (*batch, d, 1)
+    return whitened, torch.linalg.solve_triangular(q.scale_tril, delta, upper=False)[..., 0]
+
+
+def kl_from_whitened(whitened: Tensor, shift: Tensor | None) -> Tensor:
+    """KL(p || standard normal) of p with factor W, (*batch, d, d), and mean (*batch, d)."""
+    squares = whitened.square().sum(dim=(-2, -1)) - whitened.shape[-1]
+    if shift is not None:
+        squares = squares + shift.square().sum(dim=-1)
+    return 0.5 * (squares - log_det(whitened, validate_args=False))
 
 
 def marginal(gaussian: Any, dims: Sequence[int]) -> Gaussian:
@@ -287,19 +310,78 @@ def condition(gaussian: Any, dims: Sequence[int], value: Tensor) -> Gaussian:
     return Gaussian(loc[..., rest] + shift[..., 0], c)
 
 
-def _require_fitting(value: Tensor, loc: Tensor, scale_tril: Tensor) -> None:
+def _as_fitting(value: Tensor, loc: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
+    value = as_samples(value, "value", dim=loc.shape[-1])
     require_same_kind(scale_tril=scale_tril, value=value)
     common_batch_shape(loc=loc.shape[:-1], scale_tril=scale_tril.shape[:-2], value=value.shape[:-2])
+    return value, loc, scale_tril
 
 
-def _log_det(scale_tril: Tensor) -> Tensor:
-    return 2 * scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+def _as_comparable(p: Any, q: Any) -> tuple[Gaussian, Gaussian]:
+    p, q = Gaussian(*as_gaussian(p, "p")), Gaussian(*as_gaussian(q, "q"))
+    d = p.loc.shape[-1]
+    require_shape(q.loc, "q.loc", (d,), f"(..., {d}) like p")
+    require_same_kind(p=p.loc, q=q.loc)
+    common_batch_shape(
+        p_loc=p.loc.shape[:-1],
+        p_scale_tril=p.scale_tril.shape[:-2],
+        q_loc=q.loc.shape[:-1],
+        q=q.scale_tril.shape[:-2],
+    )
+    return p, q
 
 
 def _mahalanobis(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
-    centred = (value - loc[..., None, :]).mT  # (*batch, d, n)
-    whitened = torch.linalg.solve_triangular(scale_tril, centred, upper=False)
-    return whitened.square().sum(dim=-2)
+    if not _multiplies(value, scale_tril):
+        return _whiten_by_solving(value, loc, scale_tril).square().sum(dim=-2)
+    # A chunk of samples stays in the cache from one operation to the next.
+    inverse = inverse_factor(scale_tril)
+    chunks = value.split(rows_of_a_chunk(value, scale_tril.shape[:-2]), dim=-2)
+    distances = [whiten_by_product(x, loc, inverse).square().sum(dim=-1) for x in chunks]
+    return distances[0] if len(distances) == 1 else torch.cat(distances, dim=-1)
+
+
+def _multiplies(value: Tensor, scale_tril: Tensor) -> bool:
+    """Whether to solve for L^-1 and multiply: d right-hand sides, in place of one a sample.
+
+    Measured on a CPU. In float32 it is as accurate; in float64 it may lose a factor of seven at
+    condition 1e6, where the relative error is still near 1e-13.
+    """
+    return value.shape[-2] > scale_tril.shape[-1] <= LARGEST_INVERSE
+
+
+def _whiten_by_solving(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    """L^-1 (x - mu) for each sample, (*batch, d, n): a triangular system for each."""
+    centred = (value - loc[..., None, :]).mT
+    return torch.linalg.solve_triangular(scale_tril, centred, upper=False)
+
+
+def whiten_by_product(value: Tensor, loc: Tensor, inverse: Tensor) -> Tensor:
+    """L^-1 (x - mu) for each sample, (*batch, n, d): one matrix product for all.
+
+    The mean comes off first: taken off after the product, it would leave its own rounding behind.
+    """
+    return (value - loc[..., None, :]) @ inverse.mT
+
+
+def inverse_factor(scale_tril: Tensor) -> Tensor:
+    """L^-1, (*batch, d, d), by solving for the columns of the identity.
+
+    In float64, so that rounding it to the dtype of the samples is all the error that it brings.
+    """
+    wide = scale_tril.to(widest_dtype(scale_tril.device))
+    identity = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
+    return torch.linalg.solve_triangular(wide, identity, upper=False).to(scale_tril.dtype)
+
+
+def rows_of_a_chunk(value: Tensor, batch_shape: torch.Size) -> int:
+    """How many rows of samples (*batch, n, d) to take at a time, but no fewer than d."""
+    batch = value.shape[:-2]
+    if batch != batch_shape:
+        batch = torch.broadcast_shapes(batch, batch_shape)
+    d = value.shape[-1]
+    return max(d, CHUNK // (math.prod(batch) * d or 1))
 
 
 def _triangular(factor: Tensor) -> Tensor:

@@ -87,12 +87,14 @@ class CovarianceLearner(CovarianceModel):
     0.375
     """
 
-    def forward(self, target: Tensor) -> Tensor:
+    def forward(self, target: Tensor, *, validate_args: bool = True) -> Tensor:
         """Mean squared error over the d x d entries.
 
         Parameters
         ----------
         target : Tensor, shape (*batch_shape, d, d)
+        validate_args : bool
+            False skips all checks of `target`, for loops that checked it before.
 
         Returns
         -------
@@ -103,9 +105,10 @@ class CovarianceLearner(CovarianceModel):
         TypeError, ValueError
             If `target` is no finite matrix of that shape and of the model's dtype.
         """
-        target = as_square(target, "target", dim=self.dim)
-        require_same_kind(model=self.scale.log_diagonal, target=target)
-        require_broadcastable(self.batch_shape, "target", target.shape[:-2])
+        if validate_args:
+            target = as_square(target, "target", dim=self.dim)
+            require_same_kind(model=self.scale.log_diagonal, target=target)
+            require_broadcastable(self.batch_shape, "target", target.shape[:-2])
         return (self.covariance_matrix - target).square().mean(dim=(-2, -1))
 
 
@@ -147,13 +150,15 @@ class GaussianLikelihood(CovarianceModel):
         value = self._as_own(as_samples(value, "value", dim=self.dim), "value")
         return log_prob(value, self.loc, self.scale_tril)
 
-    def forward(self, data: Tensor | SufficientStatistics) -> Tensor:
+    def forward(self, data: Tensor | SufficientStatistics, *, validate_args: bool = True) -> Tensor:
         """Mean negative log-likelihood per sample.
 
         Parameters
         ----------
         data : Tensor, shape (*batch_shape, n, d), or SufficientStatistics
             One set of samples for each Gaussian, or one without batch for all of them.
+        validate_args : bool
+            False skips all checks of `data`, for loops that checked them before.
 
         Returns
         -------
@@ -165,32 +170,30 @@ class GaussianLikelihood(CovarianceModel):
         TypeError, ValueError
             If `data` is not finite, not of that shape, or not of the model's dtype.
         """
-        if isinstance(data, SufficientStatistics):
-            return -mean_log_prob(data, self.loc, self.scale_tril)
-        data = self._as_own(as_samples(data, dim=self.dim), "data")
-        if data.shape[-2] == 0:
-            raise ValueError(f"data: expected at least one sample, got shape {tuple(data.shape)}")
-        return -log_prob(data, self.loc, self.scale_tril).mean(dim=-1)
+        return -mean_log_prob(data, self.loc, self.scale_tril, validate_args=validate_args)
 
     @torch.no_grad()
-    def assign(self, loc: Tensor, scale_tril: Tensor) -> None:
+    def assign(self, loc: Tensor, scale_tril: Tensor, *, validate_args: bool = True) -> None:
         """Set the parameters so that the model is this Gaussian.
 
         Parameters
         ----------
         loc : Tensor, shape (*batch_shape, d)
         scale_tril : Tensor, shape (*batch_shape, d, d)
+        validate_args : bool
+            False skips all checks, for loops that checked before.
 
         Raises
         ------
         TypeError, ValueError
             If shapes do not match or `scale_tril` is no Cholesky factor; nothing is then set.
         """
-        loc = as_tensor(loc, "loc")
-        require_shape(loc, "loc", (self.dim,), f"(..., {self.dim})")
-        require_broadcastable(self.batch_shape, "loc", loc.shape[:-1])
-        require_finite(loc, "loc")
-        self.scale.assign(scale_tril)
+        if validate_args:
+            loc = as_tensor(loc, "loc")
+            require_shape(loc, "loc", (self.dim,), f"(..., {self.dim})")
+            require_broadcastable(self.batch_shape, "loc", loc.shape[:-1])
+            require_finite(loc, "loc")
+        self.scale.assign(scale_tril, validate_args=validate_args)
         self.loc.copy_(loc)
 
     def _as_own(self, samples: Tensor, name: str) -> Tensor:

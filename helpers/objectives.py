@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,10 +13,11 @@ from helpers.devices import to_device, widest_dtype
 from helpers.estimators import maximum_likelihood
 from helpers.gaussian import Gaussian, entropy, kl_divergence
 from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
-from helpers.statistics import SufficientStatistics
+from helpers.statistics import SufficientStatistics, collect_batches, unwrap
 from helpers.validation import (
     as_covariance,
-    as_samples,
+    as_tensor,
+    as_unread_samples,
     cholesky_factor,
     require_broadcastable,
     require_finite,
@@ -32,30 +35,39 @@ class LikelihoodObjective:
     unit = 1.0  # of the gap: nats have no scale
 
     def __init__(self, model: GaussianLikelihood, data: Any, device: torch.device) -> None:
+        self.samples: Any = None  # what mini-batches are drawn from
+        self.batches: Iterable[Any] | None = None  # or what they come from
+        self.n_batches: int | None = None
         if isinstance(data, SufficientStatistics):
-            self.samples: Tensor | None = None
             statistics = data.to(device=device, dtype=widest_dtype(device)).detach()
             require_shape(statistics.mean, "data.mean", (model.dim,), f"(..., {model.dim})")
             require_finite(statistics.mean, "data.mean")
             require_finite(statistics.scatter, "data.scatter")
+        elif is_stream(data):
+            self.batches, counted = data, CountedBatches(data, model.dim)
+            statistics = collect_batches(counted, "data", torch.float64)
+            statistics = statistics.to(device=device, dtype=widest_dtype(device)).detach()
+            self.n_batches = counted.n_batches
         else:
-            self.samples = to_device(as_samples(data, dim=model.dim).detach(), device)
-            statistics = SufficientStatistics.from_data(self.samples.to(widest_dtype(device)))
+            self.samples = as_unread_samples(data, dim=model.dim)
+            if isinstance(data, np.memmap):  # stays on the disk
+                wide = SufficientStatistics.from_data(data, dtype=torch.float64)
+                statistics = wide.to(device=device, dtype=widest_dtype(device))
+            else:
+                self.samples = to_device(as_tensor(data, "data").detach(), device)
+                wide = widest_dtype(device)
+                statistics = SufficientStatistics.from_data(self.samples, dtype=wide)
         require_broadcastable(model.batch_shape, "data", statistics.batch_shape)
         self.statistics = statistics
         self.optimum = maximum_likelihood(statistics)  # raises where there is none
-        self.minimum = entropy(self.optimum.scale_tril)
+        self.minimum = entropy(self.optimum.scale_tril, validate_args=False)
         self.count: int | None = int(statistics.count.min()) if statistics.count.numel() else None
+        self.covariance_matrix = statistics.covariance_matrix(correction=0)  # divided by n
 
     @property
     def loc(self) -> Tensor:
         """Mean of the samples."""
-        return self.statistics.mean
-
-    @property
-    def covariance_matrix(self) -> Tensor:
-        """Covariance of the samples, divided by their number."""
-        return self.statistics.covariance_matrix(correction=0)
+        return self.optimum.loc
 
     def training_data(self, dtype: torch.dtype) -> SufficientStatistics:
         """What a full-batch loss is computed from: the statistics, which are all it needs."""
@@ -65,7 +77,7 @@ class LikelihoodObjective:
         """Loss above its minimum, shape batch_shape."""
         dtype = self.loc.dtype
         current = Gaussian(model.loc.to(dtype), model.scale_tril.to(dtype))
-        return kl_divergence(self.optimum, current)
+        return kl_divergence(self.optimum, current, validate_args=False)
 
     def fingerprint(self) -> dict[str, Tensor]:
         """What tells these data from others."""
@@ -76,7 +88,9 @@ class LikelihoodObjective:
 class MeanSquaredErrorObjective:
     """Mean squared error of a `CovarianceLearner` to a target covariance; its minimum is zero."""
 
-    samples: Tensor | None = None
+    samples: Any = None
+    batches: Iterable[Any] | None = None
+    n_batches: int | None = None
     count: int | None = None
     loc: Tensor | None = None
 
@@ -102,6 +116,27 @@ class MeanSquaredErrorObjective:
     def fingerprint(self) -> dict[str, Tensor]:
         """What tells this target from others."""
         return {"target": self.covariance_matrix}
+
+
+class CountedBatches:
+    """The batches of a stream, counted as they pass; each must have `dim` columns."""
+
+    def __init__(self, batches: Iterable[Any], dim: int) -> None:
+        self.batches = batches
+        self.dim = dim
+        self.n_batches = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for i, batch in enumerate(self.batches):
+            samples = as_unread_samples(unwrap(batch), f"data[{i}]", dim=self.dim)
+            self.n_batches += 1
+            yield samples
+
+
+def is_stream(data: Any) -> bool:
+    """Whether data come in batches rather than in one piece."""
+    in_one_piece = isinstance(data, (Tensor, np.ndarray, SufficientStatistics, str, bytes))
+    return isinstance(data, Iterable) and not in_one_piece
 
 
 Objective = LikelihoodObjective | MeanSquaredErrorObjective

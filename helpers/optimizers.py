@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from helpers.gaussian import Gaussian, kl_from_whitened, relative_to
 from helpers.models import CovarianceModel, GaussianLikelihood
-from helpers.objectives import Objective
-from helpers.statistics import SufficientStatistics, whiten
+from helpers.objectives import LikelihoodObjective, Objective
+from helpers.statistics import SufficientStatistics, mean_log_prob, whiten
 from helpers.validation import require_variance, try_cholesky
 
 ADAM_LEARNING_RATE = 0.05
 
 
-class Stepper(Protocol):
+class Stepper:
     """One way of improving a model, a step at a time."""
 
     name: str
 
+    def __init__(self, model: CovarianceModel, objective: Objective) -> None:
+        self.model = model
+        self.objective = objective
+
     def step(self, batch: Any) -> None:
         """Improve the model with a batch of data."""
+        raise NotImplementedError
+
+    def gap(self) -> Tensor:
+        """The model's loss above its minimum, shape batch_shape."""
+        return self.objective.gap(self.model)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep besides the model."""
+        """What a checkpoint must keep besides the model; by default nothing."""
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
 
 
-def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
+def natural_step(
+    scale_tril: Tensor, covariance_matrix: Tensor, *, validate_args: bool = True
+) -> Tensor:
     r"""One natural-gradient step of a Cholesky factor towards a covariance.
 
     .. math:: A = L^{-1} S L^{-\top}, \qquad
@@ -43,6 +57,8 @@ def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
         Where the step starts: L.
     covariance_matrix : Tensor, shape (*batch, d, d)
         Where the gradient vanishes: S, the second moment of the data about the mean.
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -71,38 +87,134 @@ def natural_step(scale_tril: Tensor, covariance_matrix: Tensor) -> Tensor:
     ----------
     Amari (1998), Natural gradient works efficiently in learning. Neural Computation 10, 251-276.
     """
-    whitened = whiten(covariance_matrix, scale_tril)  # A, (*batch, d, d)
-    variance = require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
-    return scale_tril @ (whitened / variance.sqrt()[..., None, :]).tril()
+    whitened = whiten(covariance_matrix, scale_tril, validate_args=validate_args)  # A
+    require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
+    return scale_tril @ natural_turn(whitened)  # L T
 
 
-class NaturalGradient:
-    """Natural-gradient steps from all the data."""
+def natural_turn(whitened: Tensor) -> Tensor:
+    r"""The factor by which a natural-gradient step turns L into L T.
+
+    .. math:: T = \mathrm{tril}\!\left( A \, \mathrm{diag}(A)^{-1/2} \right)
+
+    Parameters
+    ----------
+    whitened : Tensor, shape (*batch, d, d)
+        A, positive on its diagonal; what is above the diagonal is not used.
+
+    Returns
+    -------
+    Tensor, shape (*batch, d, d)
+        Lower triangular, positive on the diagonal; NaN where A is not.
+    """
+    scale = whitened.diagonal(dim1=-2, dim2=-1).sqrt()  # (*batch, d)
+    return (whitened / scale[..., None, :]).tril()
+
+
+class TargetNaturalGradient(Stepper):
+    """Natural-gradient steps of a `CovarianceLearner` towards its target."""
 
     name = "natural gradient"
 
-    def __init__(self, model: CovarianceModel, objective: Objective) -> None:
-        self.model = model
-        self.objective = objective
+    @torch.no_grad()
+    def step(self, batch: Any) -> None:
+        """What is wrong with the target, its Cholesky factor has told the objective before."""
+        target = self.objective.covariance_matrix
+        current = self.model.scale_tril.to(target.dtype)
+        following = natural_step(current, target, validate_args=False)
+        self.model.scale.assign(following, validate_args=False)
+
+
+class NaturalGradient(Stepper):
+    """Natural-gradient steps of a `GaussianLikelihood` from all the data.
+
+    They are those of `natural_step`. The gap needs W = L^-1 C, with C C^T = S, and the step needs
+    A = L^-1 S L^-T. Since A = W W^T, one triangular solve serves both.
+    """
+
+    name = "natural gradient"
+
+    def __init__(self, model: GaussianLikelihood, objective: LikelihoodObjective) -> None:
+        super().__init__(model, objective)
+        self.current: Gaussian | None = None  # the model, where a step has just put it
+        self.whitened: Tensor | None = None  # W there
+
+    def gap(self) -> Tensor:
+        """Also keeps what the next step needs."""
+        self.current = self.current or self._read()
+        self.whitened, shift = relative_to(self.objective.optimum, self.current)
+        return kl_from_whitened(self.whitened, shift)
 
     @torch.no_grad()
     def step(self, batch: Any) -> None:
         """For the mean, a natural-gradient step of length one ends at the sample mean."""
-        target = self.objective.covariance_matrix
-        current = self.model.scale_tril.to(target.dtype)
-        if isinstance(self.model, GaussianLikelihood):
-            self.model.loc.copy_(self.objective.loc)
-        self.model.scale.assign(natural_step(current, target))
+        if self.whitened is None:
+            self.gap()
+        squared = self.whitened @ self.whitened.mT  # A
+        following = self.current.scale_tril @ natural_turn(squared)  # L T
+        self.model.assign(self.objective.loc, following, validate_args=False)
+        # A model in a narrower dtype has rounded what it was given: read it again.
+        exact = self.model.loc.dtype == following.dtype
+        self.current = Gaussian(self.objective.loc, following) if exact else None
+        self.whitened = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The model is all the state there is."""
-        return {}
+        """The factor before the model's parameters rounded it, so that a resumed fit has it too."""
+        return {} if self.current is None else {"scale_tril": self.current.scale_tril}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """Take the factor up again."""
+        if "scale_tril" in state:
+            loc = self.objective.loc
+            self.current = Gaussian(loc, state["scale_tril"].to(loc.device))
+
+    def _read(self) -> Gaussian:
+        dtype = self.objective.loc.dtype
+        return Gaussian(self.model.loc.to(dtype), self.model.scale_tril.to(dtype))
 
 
-class OnlineNaturalGradient:
+class AutogradNaturalGradient(Stepper):
+    """The same steps, with the gradient by autograd from the model's own loss.
+
+    The next factor is L T. At T = I the gradient for log T_ii and T_ij is the lower triangle of
+    I - A, and this triangle is all that `natural_step` asks of A.
+    """
+
+    name = "natural gradient by autograd"
+
+    def __init__(self, model: CovarianceModel, objective: Objective) -> None:
+        if not isinstance(model, GaussianLikelihood):
+            raise ValueError(
+                "optimizer: expected 'natural', 'lbfgs' or 'adam' for a CovarianceLearner, whose "
+                "loss is no likelihood and has no Fisher information, got 'natural-autograd'"
+            )
+        super().__init__(model, objective)
+        self.dtype = objective.loc.dtype
+        self.statistics = objective.training_data(self.dtype)
+
+    def step(self, batch: Any) -> None:
+        """First the mean, whose Fisher information is that of L L^T, then the factor."""
+        loc = self.model.loc.detach().to(self.dtype)  # (*batch, d)
+        scale_tril = self.model.scale_tril.detach().to(self.dtype)  # (*batch, d, d)
+        slope, _ = self._gradient(loc, scale_tril)
+        loc = loc - (scale_tril @ (scale_tril.mT @ slope[..., None]))[..., 0]
+        _, gradient = self._gradient(loc, scale_tril)
+        identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
+        whitened = identity - gradient  # the lower triangle of A
+        following = scale_tril @ natural_turn(whitened)
+        self.model.assign(loc, following, validate_args=False)
+
+    def _gradient(self, loc: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the loss for loc, (*batch, d), and for T at the identity, (*batch, d, d)."""
+        loc = loc.detach().requires_grad_()
+        turn = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
+        turn = turn.repeat(*loc.shape[:-1], 1, 1).requires_grad_()  # T
+        loss = -mean_log_prob(self.statistics, loc, scale_tril @ turn, validate_args=False)
+        slope, gradient = torch.autograd.grad(loss.sum(), (loc, turn))
+        return slope, gradient.tril()
+
+
+class OnlineNaturalGradient(Stepper):
     """Natural-gradient steps in expectation parameters, from one batch after another.
 
     In the coordinates E[x] and E[x x^T] the step of rate n_batch / n_seen is the weighted mean of
@@ -112,19 +224,19 @@ class OnlineNaturalGradient:
     name = "online natural gradient"
 
     def __init__(self, model: GaussianLikelihood, objective: Objective) -> None:
-        self.model = model
+        super().__init__(model, objective)
         self.dtype = objective.covariance_matrix.dtype
         self.statistics: SufficientStatistics | None = None
 
     @torch.no_grad()
     def step(self, batch: Tensor) -> None:
         """Merge the batch; the model follows once there are enough samples for a covariance."""
-        seen = SufficientStatistics.from_data(batch.to(self.dtype))
+        seen = SufficientStatistics.from_data(batch, dtype=self.dtype)
         self.statistics = seen if self.statistics is None else self.statistics.merge(seen)
         covariance = self.statistics.covariance_matrix(correction=0)
-        scale_tril, failed, _ = try_cholesky(covariance, self.statistics.count)
+        scale_tril, failed = try_cholesky(covariance, self.statistics.count)
         if not bool(failed.any()):
-            self.model.assign(self.statistics.mean, scale_tril)
+            self.model.assign(self.statistics.mean, scale_tril, validate_args=False)
 
     def state_dict(self) -> dict[str, Any]:
         """The statistics of what was seen."""
@@ -138,17 +250,18 @@ class OnlineNaturalGradient:
             self.statistics = SufficientStatistics(*(part.to(device) for part in state["seen"]))
 
 
-class GradientDescent:
+class GradientDescent(Stepper):
     """Any optimiser of torch.optim on the model's own parameters, with or without a schedule."""
 
     def __init__(
         self,
-        model: nn.Module,
+        model: CovarianceModel,
+        objective: Objective,
         optimizer: torch.optim.Optimizer,
         name: str,
         scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
     ) -> None:
-        self.model = model
+        super().__init__(model, objective)
         self.optimizer = optimizer
         self.name = name
         self.scheduler = scheduler
@@ -158,7 +271,9 @@ class GradientDescent:
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            loss = self.model(batch).sum()
+            loss = self.model(batch, validate_args=False).sum()
+            if not math.isfinite(loss.item()):
+                raise ValueError(f"loss: expected a finite value, got {loss.item()}")
             loss.backward()
             return loss
 
@@ -197,13 +312,18 @@ def make_stepper(
 ) -> Stepper:
     """The stepper that `fit` was asked for; None is the natural gradient."""
     if optimizer in (None, "natural"):
-        kind = OnlineNaturalGradient if online else NaturalGradient
-        return kind(model, objective)
+        if online:
+            return OnlineNaturalGradient(model, objective)
+        likelihood = isinstance(model, GaussianLikelihood)
+        return (NaturalGradient if likelihood else TargetNaturalGradient)(model, objective)
+    if optimizer == "natural-autograd" and not online:
+        return AutogradNaturalGradient(model, objective)
     parameters = list(model.parameters())
     if optimizer == "adam":
-        adam = torch.optim.Adam(parameters, lr=ADAM_LEARNING_RATE)
+        fused = parameters[0].device.type in ("cpu", "cuda")  # one kernel for all that Adam does
+        adam = torch.optim.Adam(parameters, lr=ADAM_LEARNING_RATE, fused=fused)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=max_steps)
-        return GradientDescent(model, adam, "Adam, cosine schedule", cosine)
+        return GradientDescent(model, objective, adam, "Adam, cosine schedule", cosine)
     if optimizer == "lbfgs" and not online:
         # One iteration a step, so that each is recorded; fit's own tolerance ends it. The line
         # search needs evaluations of its own: the default max_eval would leave it one.
@@ -216,7 +336,7 @@ def make_stepper(
             tolerance_change=0.0,
             line_search_fn="strong_wolfe",
         )
-        return GradientDescent(model, lbfgs, "L-BFGS")
+        return GradientDescent(model, objective, lbfgs, "L-BFGS")
     made = optimizer
     if not isinstance(made, torch.optim.Optimizer) and callable(made):
         made = made(parameters)
@@ -226,8 +346,8 @@ def make_stepper(
             raise ValueError(
                 "optimizer: expected one over this model's parameters, got one over others"
             )
-        return GradientDescent(model, made, type(made).__name__)
-    choices = "'natural', 'adam'" if online else "'natural', 'lbfgs', 'adam'"
+        return GradientDescent(model, objective, made, type(made).__name__)
+    choices = "'natural', 'adam'" if online else "'natural', 'natural-autograd', 'lbfgs', 'adam'"
     raise ValueError(
         f"optimizer: expected {choices}, a torch.optim.Optimizer or a function that makes one "
         f"from parameters, got {optimizer!r}"

@@ -15,7 +15,9 @@ from helpers.validation import (
 )
 
 
-def log_cholesky(log_diagonal: Tensor, below_diagonal: Tensor) -> Tensor:
+def log_cholesky(
+    log_diagonal: Tensor, below_diagonal: Tensor, *, validate_args: bool = True
+) -> Tensor:
     r"""Cholesky factor from unconstrained numbers.
 
     .. math:: L_{ii} = e^{a_i}, \qquad L_{ij} = b_{ij} \; (i > j), \qquad L_{ij} = 0 \; (i < j)
@@ -26,6 +28,8 @@ def log_cholesky(log_diagonal: Tensor, below_diagonal: Tensor) -> Tensor:
         The a; any value is allowed.
     below_diagonal : Tensor, shape (*batch, d(d-1)/2)
         The b, row by row; any value is allowed.
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -42,7 +46,8 @@ def log_cholesky(log_diagonal: Tensor, below_diagonal: Tensor) -> Tensor:
     Pinheiro and Bates (1996), Unconstrained parametrizations for variance-covariance matrices.
     Statistics and Computing 6, 289-296.
     """
-    log_diagonal, below_diagonal = as_free_numbers(log_diagonal, below_diagonal)
+    if validate_args:
+        log_diagonal, below_diagonal = as_free_numbers(log_diagonal, below_diagonal)
     d = log_diagonal.shape[-1]
     rows, columns = torch.tril_indices(d, d, offset=-1, device=log_diagonal.device)
     scale_tril = torch.diag_embed(log_diagonal.exp())  # (*batch, d, d)
@@ -50,13 +55,17 @@ def log_cholesky(log_diagonal: Tensor, below_diagonal: Tensor) -> Tensor:
     return scale_tril
 
 
-def log_cholesky_inverse(scale_tril: Tensor) -> tuple[Tensor, Tensor]:
+def log_cholesky_inverse(
+    scale_tril: Tensor, *, validate_args: bool = True
+) -> tuple[Tensor, Tensor]:
     """The unconstrained numbers of a Cholesky factor; inverse of `log_cholesky`.
 
     Parameters
     ----------
     scale_tril : Tensor, shape (*batch, d, d)
         Lower triangular, positive on the diagonal.
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -68,7 +77,8 @@ def log_cholesky_inverse(scale_tril: Tensor) -> tuple[Tensor, Tensor]:
     TypeError, ValueError
         If `scale_tril` is no such matrix.
     """
-    scale_tril = as_scale_tril(scale_tril)
+    if validate_args:
+        scale_tril = as_scale_tril(scale_tril)
     d = scale_tril.shape[-1]
     rows, columns = torch.tril_indices(d, d, offset=-1, device=scale_tril.device)
     return scale_tril.diagonal(dim1=-2, dim2=-1).log(), scale_tril[..., rows, columns]
@@ -109,13 +119,15 @@ class LogCholesky(nn.Module):
 
     def forward(self) -> Tensor:
         """The factor: Tensor, shape (*batch_shape, d, d)."""
-        return log_cholesky(self.log_diagonal, self.below_diagonal)
+        return log_cholesky(self.log_diagonal, self.below_diagonal, validate_args=False)
 
     @torch.no_grad()
-    def assign(self, scale_tril: Tensor) -> None:
+    def assign(self, scale_tril: Tensor, *, validate_args: bool = True) -> None:
         """Set the parameters so that the factor is `scale_tril`, (*batch_shape, d, d)."""
-        scale_tril = as_scale_tril(scale_tril, dim=self.log_diagonal.shape[-1])
-        require_broadcastable(self.log_diagonal.shape[:-1], "scale_tril", scale_tril.shape[:-2])
-        log_diagonal, below_diagonal = log_cholesky_inverse(scale_tril)
+        if validate_args:
+            scale_tril = as_scale_tril(scale_tril, dim=self.log_diagonal.shape[-1])
+            batch_shape = self.log_diagonal.shape[:-1]
+            require_broadcastable(batch_shape, "scale_tril", scale_tril.shape[:-2])
+        log_diagonal, below_diagonal = log_cholesky_inverse(scale_tril, validate_args=False)
         self.log_diagonal.copy_(log_diagonal)
         self.below_diagonal.copy_(below_diagonal)

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.gaussian import LOG_2PI, log_det
+from helpers.devices import widest_dtype
+from helpers.gaussian import (
+    CHUNK,
+    LOG_2PI,
+    inverse_factor,
+    log_det,
+    log_prob,
+    rows_of_a_chunk,
+    whiten_by_product,
+)
 from helpers.validation import (
     as_loc_and_scale_tril,
     as_samples,
     as_scale_tril,
     as_square,
     as_tensor,
+    as_unread_samples,
+    common_batch_shape,
     require_broadcastable,
     require_count,
     require_finite,
     require_same_kind,
     require_shape,
 )
+
+SMALL = 2**16  # numbers in the data; below, the density of each sample takes no more time or memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +74,21 @@ class SufficientStatistics:
         require_same_kind(mean=self.mean, scatter=self.scatter)
 
     @classmethod
-    def from_data(cls, data: Any) -> SufficientStatistics:
-        r"""Collect the statistics of samples in two passes.
+    def from_data(cls, data: Any, *, dtype: torch.dtype | None = None) -> SufficientStatistics:
+        r"""Collect the statistics of samples in one pass, chunk by chunk.
 
         Parameters
         ----------
         data : Tensor or ndarray, shape (*batch, n, d)
-            One row a sample; n may be 0, which gives the neutral element of `merge`.
+            One row a sample; n may be 0, which gives the neutral element of `merge`. A
+            `numpy.memmap` is read in chunks: the file may be larger than memory.
+        dtype : torch.dtype, optional
+            In which to compute; by default the dtype of `data`.
 
         Returns
         -------
         SufficientStatistics
-            In the dtype and on the device of `data`.
+            In `dtype`, on the device of `data`.
 
         Raises
         ------
@@ -79,19 +98,45 @@ class SufficientStatistics:
         Notes
         -----
         Centring first keeps the digits: :math:`E[x x^\top] - m m^\top` loses two of them for each
-        power of ten between the mean and the standard deviation. The second pass also mends the
-        rounding of the mean itself: the corrected two-pass algorithm of Chan, Golub and LeVeque
-        (1983).
+        power of ten between the mean and the standard deviation. Each chunk is centred on its own
+        mean, and the sum of what is left mends the rounding of that mean: the corrected two-pass
+        algorithm of Chan, Golub and LeVeque (1983). The chunks are then merged, in float64 where
+        the device has it. A chunk stays in the cache from its first use to its last, so that the
+        data are read from memory once.
         """
-        data = as_samples(data)
-        n = data.shape[-2]
-        first = data.sum(dim=-2) / max(n, 1)  # (*batch, d)
-        centred = data - first[..., None, :]  # (*batch, n, d)
-        correction = centred.sum(dim=-2) / max(n, 1)
-        scatter = centred.mT @ centred - n * _outer(correction)
-        count = torch.full(data.shape[:-2], n, dtype=torch.int64, device=data.device)
-        require_finite(scatter, "data: scatter matrix")
-        return cls(count, first + correction, scatter)
+        return _from_samples(as_unread_samples(data), "data", dtype)
+
+    @classmethod
+    def from_batches(
+        cls, batches: Iterable[Any], *, dtype: torch.dtype | None = None
+    ) -> SufficientStatistics:
+        """Collect the statistics of samples that come one batch after another.
+
+        Parameters
+        ----------
+        batches : iterable of Tensor or ndarray, shapes (n_i, d)
+            A list, a `DataLoader`, a generator, slices of a `numpy.memmap`. A batch that is a
+            tuple of one, as from a `TensorDataset`, counts as what is in it.
+        dtype : torch.dtype, optional
+            In which to compute; by default the dtype of the first batch.
+
+        Returns
+        -------
+        SufficientStatistics
+            In `dtype`, on the device of the first batch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no batch, if one is no float array, does not match those before it, or
+            holds a NaN or an infinity; the message counts batches from 0.
+        """
+        if isinstance(batches, (str, Tensor, np.ndarray)) or not isinstance(batches, Iterable):
+            raise TypeError(
+                f"batches: expected an iterable of torch.Tensor or numpy.ndarray, "
+                f"got {type(batches).__name__}"
+            )
+        return collect_batches(batches, "batches", dtype)
 
     @property
     def dim(self) -> int:
@@ -136,6 +181,9 @@ class SufficientStatistics:
                 f"got {tuple(other.mean.shape)}"
             )
         require_same_kind(self=self.mean, other=other.mean)
+        return self._merge(other)
+
+    def _merge(self, other: SufficientStatistics) -> SufficientStatistics:
         count = self.count + other.count  # (*batch,)
         # A quotient of integers would come in float32, whatever the dtype of the data.
         share = other.count.to(self.mean.dtype) / count.clamp(min=1)  # n_b / n
@@ -188,8 +236,14 @@ class SufficientStatistics:
         return SufficientStatistics(self.count, self.mean.detach(), self.scatter.detach())
 
 
-def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Tensor) -> Tensor:
-    r"""Mean log-density of the samples behind the statistics, without the samples.
+def mean_log_prob(
+    data: Tensor | SufficientStatistics,
+    loc: Tensor,
+    scale_tril: Tensor,
+    *,
+    validate_args: bool = True,
+) -> Tensor:
+    r"""Mean log-density of samples, from their statistics alone.
 
     .. math::
         \frac1n \sum_k \log p(x_k) = -\tfrac12 \left( d \log 2\pi + \log\det\Sigma
@@ -198,9 +252,13 @@ def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Ten
 
     Parameters
     ----------
-    statistics : SufficientStatistics, batch shape (*batch,)
+    data : SufficientStatistics, batch shape (*batch,), or Tensor, shape (*batch, n, d)
+        Samples are reduced to statistics chunk by chunk, so that value and gradient together
+        need no more memory than a chunk and some d x d matrices.
     loc : Tensor, shape (*batch, d)
     scale_tril : Tensor, shape (*batch, d, d)
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -216,18 +274,57 @@ def mean_log_prob(statistics: SufficientStatistics, loc: Tensor, scale_tril: Ten
     ----------
     Bishop (2006), Pattern Recognition and Machine Learning, section 2.3.4.
     """
+    if validate_args:
+        data, loc, scale_tril = _as_fitting(data, loc, scale_tril)
+    if isinstance(data, Tensor):
+        return _mean_log_prob_of_samples(data, loc, scale_tril)
+    d = loc.shape[-1]
+    moment = data.covariance_matrix() + _outer(data.mean - loc)  # S, (*batch, d, d)
+    whitened = whiten(moment, scale_tril, validate_args=False)  # A
+    trace = whitened.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    return -0.5 * (d * LOG_2PI + log_det(scale_tril, validate_args=False) + trace)
+
+
+def _mean_log_prob_of_samples(data: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    """Mean log-density of samples (*batch, n, d), with d x d state where a gradient is wanted.
+
+    Seen from coordinates in which the present Gaussian is the standard normal, the statistics lose
+    no digits to a covariance that is nearly singular. The gradient passes through the two small
+    solves that move the Gaussian away from there.
+    """
+    differentiated = torch.is_grad_enabled() and (loc.requires_grad or scale_tril.requires_grad)
+    if not differentiated or data.requires_grad or data.numel() <= SMALL:
+        return log_prob(data, loc, scale_tril, validate_args=False).mean(dim=-1)
+    here, factor = loc.detach(), scale_tril.detach()
+    inverse = inverse_factor(factor)
+    chunks = data.split(rows_of_a_chunk(data, scale_tril.shape[:-2]), dim=-2)
+    seen = collect_batches((whiten_by_product(x, here, inverse) for x in chunks), "data", None)
+    moved = torch.linalg.solve_triangular(factor, (loc - here)[..., None], upper=False)[..., 0]
+    turned = torch.linalg.solve_triangular(factor, scale_tril, upper=False)
+    inner = mean_log_prob(seen, moved, turned, validate_args=False)
+    return inner - 0.5 * log_det(factor, validate_args=False)
+
+
+def _as_fitting(
+    data: Any, loc: Tensor, scale_tril: Tensor
+) -> tuple[Tensor | SufficientStatistics, Tensor, Tensor]:
     loc, scale_tril = as_loc_and_scale_tril(loc, scale_tril)
     d = loc.shape[-1]
-    require_shape(statistics.mean, "statistics.mean", (d,), f"(..., {d})")
-    require_same_kind(scale_tril=scale_tril, statistics=statistics.mean)
-    batch_shape = torch.broadcast_shapes(loc.shape[:-1], scale_tril.shape[:-2])
-    require_broadcastable(batch_shape, "statistics", statistics.batch_shape)
-    moment = statistics.covariance_matrix() + _outer(statistics.mean - loc)  # (*batch, d, d)
-    distance = _whiten(moment, scale_tril).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    return -0.5 * (d * LOG_2PI + log_det(scale_tril) + distance)
+    batch_shape = common_batch_shape(loc=loc.shape[:-1], scale_tril=scale_tril.shape[:-2])
+    if isinstance(data, SufficientStatistics):
+        require_shape(data.mean, "statistics.mean", (d,), f"(..., {d})")
+        require_same_kind(scale_tril=scale_tril, statistics=data.mean)
+        require_broadcastable(batch_shape, "statistics", data.batch_shape)
+        return data, loc, scale_tril
+    data = as_samples(data, dim=d)
+    require_same_kind(scale_tril=scale_tril, data=data)
+    require_broadcastable(batch_shape, "data", data.shape[:-2])
+    if data.shape[-2] == 0:
+        raise ValueError(f"data: expected at least one sample, got shape {tuple(data.shape)}")
+    return data, loc, scale_tril
 
 
-def whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
+def whiten(covariance_matrix: Tensor, scale_tril: Tensor, *, validate_args: bool = True) -> Tensor:
     r"""A covariance seen from coordinates in which `scale_tril` would be the identity.
 
     .. math:: A = L^{-1} S L^{-\top}
@@ -237,6 +334,8 @@ def whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
     covariance_matrix : Tensor, shape (*batch, d, d)
         Symmetric: S.
     scale_tril : Tensor, shape (*batch, d, d)
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before.
 
     Returns
     -------
@@ -249,16 +348,110 @@ def whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
         If shapes or dtypes do not match, a value is not finite, or `scale_tril` is no Cholesky
         factor.
     """
-    scale_tril = as_scale_tril(scale_tril)
-    dim = scale_tril.shape[-1]
-    covariance_matrix = as_square(covariance_matrix, "covariance_matrix", dim=dim)
-    require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
-    return _whiten(covariance_matrix, scale_tril)
-
-
-def _whiten(covariance_matrix: Tensor, scale_tril: Tensor) -> Tensor:
+    if validate_args:
+        scale_tril = as_scale_tril(scale_tril)
+        dim = scale_tril.shape[-1]
+        covariance_matrix = as_square(covariance_matrix, "covariance_matrix", dim=dim)
+        require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
     half = torch.linalg.solve_triangular(scale_tril, covariance_matrix, upper=False)  # L^-1 S
     return torch.linalg.solve_triangular(scale_tril, half.mT, upper=False)  # L^-1 (L^-1 S)^T
+
+
+def _from_samples(data: Any, name: str, dtype: torch.dtype | None) -> SufficientStatistics:
+    """Statistics of samples (*batch, n, d) of checked shape, the batch a few elements at a time."""
+    *batch, n, d = data.shape
+    together = max(1, CHUNK // max(1, n * d))  # elements of the batch that one chunk holds
+    if math.prod(batch) <= together:
+        statistics = _from_chunks(data, dtype)
+    else:
+        flat = data.reshape(-1, n, d)
+        starts = range(0, len(flat), together)
+        parts = [_from_chunks(flat[i : i + together], dtype) for i in starts]
+        statistics = SufficientStatistics(
+            torch.cat([part.count for part in parts]).reshape(*batch),
+            torch.cat([part.mean for part in parts]).reshape(*batch, d),
+            torch.cat([part.scatter for part in parts]).reshape(*batch, d, d),
+        )
+    # A NaN or an infinity anywhere in the data has reached the scatter: no pass of its own.
+    if not bool(torch.isfinite(statistics.scatter.detach().sum())):
+        _require_finite_samples(data, name)
+        require_finite(statistics.scatter, f"{name}: scatter matrix")
+    return statistics
+
+
+def _from_chunks(data: Any, dtype: torch.dtype | None) -> SufficientStatistics:
+    """Statistics of samples (*batch, n, d), some rows of every batch element at a time."""
+    first, *rest = _row_slices(data)
+    chunk = _chunk(data, first, dtype)
+    dtype = chunk.dtype
+    wide = widest_dtype(chunk.device) if rest else dtype
+    total = _centred(chunk, wide)
+    for rows in rest:
+        total = total._merge(_centred(_chunk(data, rows, dtype), wide))
+    return total.to(dtype) if rest else total
+
+
+def _centred(chunk: Tensor, wide: torch.dtype) -> SufficientStatistics:
+    """Statistics of a chunk (*batch, n, d), which is centred before it is multiplied."""
+    n = chunk.shape[-2]
+    first = chunk.sum(dim=-2) / max(n, 1)  # (*batch, d)
+    centred = chunk - first[..., None, :]  # (*batch, n, d)
+    correction = (centred.sum(dim=-2) / max(n, 1)).to(wide)
+    scatter = (centred.mT @ centred).to(wide) - n * _outer(correction)
+    count = torch.full(chunk.shape[:-2], n, dtype=torch.int64, device=chunk.device)
+    return SufficientStatistics(count, first.to(wide) + correction, scatter)
+
+
+def collect_batches(
+    batches: Iterable[Any], name: str, dtype: torch.dtype | None
+) -> SufficientStatistics:
+    """`SufficientStatistics.from_batches`; messages speak of `name`."""
+    total: SufficientStatistics | None = None
+    for i, batch in enumerate(batches):
+        samples = as_unread_samples(unwrap(batch), f"{name}[{i}]")
+        if total is None:
+            total = _from_samples(samples, f"{name}[{i}]", dtype)
+            dtype, wide = total.mean.dtype, widest_dtype(total.mean.device)
+            total = total.to(wide)
+            continue
+        shape = (*total.batch_shape, samples.shape[-2], total.dim)
+        if tuple(samples.shape) != shape:
+            raise ValueError(
+                f"{name}[{i}]: expected shape {(*total.batch_shape, 'n', total.dim)} like the "
+                f"batches before it, got {tuple(samples.shape)}"
+            )
+        total = total._merge(_from_samples(samples, f"{name}[{i}]", dtype).to(wide))
+    if total is None:
+        raise ValueError(f"{name}: expected at least one batch, got none")
+    return total.to(dtype)
+
+
+def unwrap(batch: Any) -> Any:
+    """The samples in a batch of a `DataLoader`, which hands out tuples even of one tensor."""
+    return batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 1 else batch
+
+
+def _row_slices(data: Any) -> list[slice]:
+    """Slices of the rows of `data`, (*batch, n, d), that hold about CHUNK numbers each."""
+    *batch, n, d = data.shape
+    rows = max(1, CHUNK // (math.prod(batch) * d or 1))
+    return [slice(i, i + rows) for i in range(0, max(n, 1), rows)]
+
+
+def _chunk(data: Any, rows: slice, dtype: torch.dtype | None) -> Tensor:
+    return as_tensor(data[..., rows, :], "data").to(dtype)
+
+
+def _require_finite_samples(data: Any, name: str) -> None:
+    """Raise ValueError at the first NaN or infinity, with its index in all the data."""
+    for rows in _row_slices(data):
+        bad = (~torch.isfinite(_chunk(data, rows, None).detach())).nonzero()
+        if len(bad):
+            *element, row, column = bad[0].tolist()
+            index = (*element, rows.start + row, column)
+            raise ValueError(
+                f"{name}: expected finite values, got {data[index].item()} at index {index}"
+            )
 
 
 def _outer(vector: Tensor) -> Tensor:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from helpers.checkpoints import load_checkpoint, save_checkpoint
 from helpers.devices import widest_dtype
@@ -18,11 +20,13 @@ from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective, make_objective
 from helpers.optimizers import Stepper, make_stepper
 from helpers.progress import ProgressBar
-from helpers.validation import as_device, require_count, require_number
+from helpers.statistics import unwrap
+from helpers.validation import as_device, as_tensor, require_count, require_number
 
 DEFAULT_TOLERANCE = 1e-10
 CHECKPOINT_SECONDS = 1.0
-FULL_BATCH_STEPS = {"natural": 100, "lbfgs": 1000}  # of the others, 2,000
+FROM_STATISTICS = (None, "natural", "natural-autograd", "lbfgs")  # batches are seen once
+FULL_BATCH_STEPS = {"natural": 100, "natural-autograd": 100, "lbfgs": 1000}  # of the others, 2,000
 MINI_BATCH_EPOCHS = {"natural": 1}  # of the others, 50
 
 
@@ -46,12 +50,16 @@ def fit(
     Parameters
     ----------
     model : CovarianceLearner or GaussianLikelihood
-    data : Tensor or ndarray, shape (..., n, dim), or SufficientStatistics
-        For a `CovarianceLearner`, the target covariance (..., dim, dim).
-    optimizer : {"natural", "lbfgs", "adam"}, Optimizer or function, optional
-        The natural gradient unless said otherwise; with `batch_size`, its online form. "adam"
-        comes with a cosine schedule. An optimiser of torch.optim, or a function that makes one from
-        parameters, is used as it is.
+    data : Tensor or ndarray, shape (..., n, dim), SufficientStatistics, or iterable of batches
+        For a `CovarianceLearner`, the target covariance (..., dim, dim). A `numpy.memmap` is read
+        in chunks. Batches of shape (..., n_i, dim) may come from a list, a `DataLoader` or a
+        generator: one pass collects their statistics, from which "natural", "natural-autograd" and
+        "lbfgs" work; any other optimiser goes through them again, batch by batch, at every epoch.
+    optimizer : {"natural", "natural-autograd", "lbfgs", "adam"}, Optimizer or function, optional
+        The natural gradient with its gradient written out unless said otherwise; with `batch_size`,
+        its online form. "natural-autograd" takes the same steps by autograd. "adam" comes with a
+        cosine schedule. An optimiser of torch.optim, or a function that makes one from parameters,
+        is used as it is.
     batch_size : int, optional
         Train in mini-batches of so many samples, reshuffled at every epoch. Without it every step
         uses all the data, through their sufficient statistics.
@@ -87,15 +95,16 @@ def fit(
     device = _check(model, batch_size, device, tol, seed)
     objective = make_objective(model, data, device)
     tol = DEFAULT_TOLERANCE * objective.unit if tol is None else float(tol)
-    n_batches = _n_batches(objective, batch_size)
+    n_batches = _n_batches(objective, batch_size, optimizer)
     max_steps = _max_steps(optimizer, n_batches, max_steps)
     state = None if checkpoint is None or not Path(checkpoint).exists() else checkpoint
     state = None if state is None else load_checkpoint(state)
 
-    before = copy.deepcopy(model.state_dict())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     home = model.scale.log_diagonal.device
     try:
-        model.to(device)
+        if home != device:
+            model.to(device)
         stepper = make_stepper(
             optimizer, model, objective, online=n_batches is not None, max_steps=max_steps
         )
@@ -137,6 +146,7 @@ class _Run:
         self.device = model.scale.log_diagonal.device
         self.recorder = Recorder(self.device)
         self.n_steps = 0
+        self.worst_gap = math.inf
 
     def train(self, n_batches: int | None, progress: bool | None) -> History:
         """Step until the gap is small enough or the steps are used up."""
@@ -147,7 +157,7 @@ class _Run:
             self._record()
         with ProgressBar(max_steps, progress, done=self.n_steps) as bar:
             while self.n_steps < max_steps:
-                if n_batches is None and self._worst_gap() <= tol:
+                if n_batches is None and self.worst_gap <= tol:
                     break
                 self.recorder.start()
                 self._step(next(batches))
@@ -161,7 +171,7 @@ class _Run:
                     saved = time.monotonic()
         if self.checkpoint is not None:
             self._save()
-        return self._history(converged=self._worst_gap() <= tol)
+        return self._history(converged=self.worst_gap <= tol)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same fit."""
@@ -180,6 +190,8 @@ class _Run:
         self.recorder.load_state_dict(state["records"])
         self.recorder.elapsed = state["elapsed"]  # past the last record, in mini-batches
         self.n_steps = state["n_steps"]
+        last = self.recorder.rows["gap"][-1]
+        self.worst_gap = last.max().item() if last.numel() else 0.0
 
     def _batches(self, n_batches: int | None) -> Iterator[Any]:
         """Endless batches from the present step on."""
@@ -188,19 +200,36 @@ class _Run:
             everything = self.objective.training_data(dtype)
             while True:
                 yield everything
-        samples = self.objective.samples.to(dtype)  # (*batch, n, d), on the device once
-        n = samples.shape[-2]
         step = self.n_steps
         while True:
             epoch, first = divmod(step, n_batches)
-            # An order that depends on seed and epoch alone, so that a resumed fit meets it again.
-            generator = torch.Generator().manual_seed(
-                (1_000_003 * self.settings["seed"] + epoch) % 2**63
-            )
-            order = torch.randperm(n, generator=generator).to(self.device)
-            for index in order.split(self.settings["batch_size"])[first:]:
-                yield samples[..., index, :]
+            before = step
+            for batch in islice(self._epoch(epoch), first, None):
+                yield batch.to(device=self.device, dtype=dtype)
                 step += 1
+            if step - before < n_batches - first:
+                raise ValueError(
+                    f"data: expected {n_batches} batches at every epoch, as in the first pass, "
+                    f"got {first + step - before}"
+                )
+
+    def _epoch(self, epoch: int) -> Iterator[Tensor]:
+        """The batches of an epoch: as they come, or in an order of our own."""
+        if self.objective.batches is not None:
+            yield from (as_tensor(unwrap(batch), "data") for batch in self.objective.batches)
+            return
+        samples = self.objective.samples  # (*batch, n, d)
+        # An order that depends on seed and epoch alone, so that a resumed fit meets it again.
+        generator = torch.Generator().manual_seed(
+            (1_000_003 * self.settings["seed"] + epoch) % 2**63
+        )
+        order = torch.randperm(samples.shape[-2], generator=generator)
+        if isinstance(samples, np.ndarray):  # on the disk
+            for index in order.split(self.settings["batch_size"]):
+                yield as_tensor(samples[..., index.numpy(), :], "data")
+        else:
+            for index in order.to(self.device).split(self.settings["batch_size"]):
+                yield samples.index_select(-2, index)
 
     def _step(self, batch: Any) -> None:
         try:
@@ -211,11 +240,9 @@ class _Run:
 
     @torch.no_grad()
     def _record(self) -> None:
-        try:
-            gap = self.objective.gap(self.model)
-        except ValueError as error:  # the model's parameters are no Gaussian any more
-            raise FloatingPointError(self._diverged()) from error
-        if not bool(torch.isfinite(gap).all()):
+        gap = self.stepper.gap()
+        self.worst_gap = gap.max().item() if gap.numel() else 0.0  # NaN if any is
+        if not math.isfinite(self.worst_gap):
             raise FloatingPointError(self._diverged())
         self.recorder.record(self.n_steps, self.objective.minimum + gap, gap)
 
@@ -224,10 +251,6 @@ class _Run:
             f"fit: {self.stepper.name} left the finite numbers by step {self.n_steps}; "
             f"a smaller learning rate or standardised columns may help"
         )
-
-    def _worst_gap(self) -> float:
-        gap = self.recorder.rows["gap"][-1]
-        return gap.max().item() if gap.numel() else 0.0
 
     def _save(self) -> None:
         state = {
@@ -286,8 +309,22 @@ def _kind(model: CovarianceModel) -> str:
     )
 
 
-def _n_batches(objective: Objective, batch_size: int | None) -> int | None:
+def _n_batches(objective: Objective, batch_size: int | None, optimizer: Any) -> int | None:
     """Batches in an epoch; None where every step uses all the data."""
+    if objective.batches is not None:
+        if batch_size is not None:
+            raise ValueError(
+                f"batch_size: expected None for data that come in batches, got {batch_size}"
+            )
+        if isinstance(optimizer, str | None) and optimizer in FROM_STATISTICS:
+            return None
+        if iter(objective.batches) is objective.batches:
+            raise ValueError(
+                f"data: expected batches that can be gone through again at every epoch, such as a "
+                f"list or a DataLoader, for optimizer={optimizer!r}, got a "
+                f"{type(objective.batches).__name__}, whose one pass the exact minimum has used"
+            )
+        return objective.n_batches
     if batch_size is None:
         return None
     if objective.samples is None:

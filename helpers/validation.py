@@ -69,6 +69,8 @@ def require_same_kind(**tensors: Tensor) -> None:
 
 def require_broadcastable(expected: torch.Size, name: str, actual: torch.Size) -> None:
     """Raise ValueError unless batch shape `actual` can be expanded to `expected`."""
+    if actual == expected:
+        return  # broadcast_shapes takes microseconds
     try:
         fits = torch.broadcast_shapes(expected, actual) == torch.Size(expected)
     except RuntimeError:
@@ -83,6 +85,8 @@ def require_broadcastable(expected: torch.Size, name: str, actual: torch.Size) -
 def common_batch_shape(**shapes: torch.Size) -> torch.Size:
     """Return the batch shape that all of them expand to; the last is blamed if there is none."""
     *others, (name, actual) = shapes.items()
+    if all(shape == actual for _, shape in others):
+        return actual  # broadcast_shapes takes microseconds
     try:
         return torch.broadcast_shapes(*shapes.values())
     except RuntimeError:
@@ -95,6 +99,13 @@ def common_batch_shape(**shapes: torch.Size) -> torch.Size:
 def as_samples(data: Any, name: str = "data", *, dim: int | None = None) -> Tensor:
     """Return `data` as a finite float tensor of shape (*batch, n, dim)."""
     data = as_tensor(data, name)
+    require_rows(data, name, dim=dim)
+    require_finite(data, name)
+    return data
+
+
+def require_rows(data: Tensor | np.ndarray, name: str, *, dim: int | None = None) -> None:
+    """Raise ValueError unless `data` has the shape (*batch, n, dim)."""
     meaning = f"(..., n, {'dim' if dim is None else dim})"
     if data.ndim < 2:
         raise ValueError(
@@ -104,7 +115,18 @@ def as_samples(data: Any, name: str = "data", *, dim: int | None = None) -> Tens
         raise ValueError(f"{name}: expected shape {meaning}, got {tuple(data.shape)}")
     if data.shape[-1] == 0:
         raise ValueError(f"{name}: expected at least one column, got shape {tuple(data.shape)}")
-    require_finite(data, name)
+
+
+def as_unread_samples(data: Any, name: str = "data", *, dim: int | None = None) -> Any:
+    """Return `data` of shape (*batch, n, dim) before any value in it is looked at.
+
+    A NumPy array, which may be a file larger than memory, is returned as it is.
+    """
+    if isinstance(data, np.ndarray):
+        as_tensor(np.empty(0, data.dtype), name)  # is it a dtype that can be read?
+    else:
+        data = as_tensor(data, name)
+    require_rows(data, name, dim=dim)
     return data
 
 
@@ -180,12 +202,17 @@ def as_covariance(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
     return matrix
 
 
-def try_cholesky(matrix: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Cholesky factor (*batch, d, d), whether each failed (*batch,), and the column where it did.
+def try_cholesky(matrix: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Cholesky factor (*batch, d, d), and whether each failed (*batch,).
 
     `count`, (*batch,), says how many samples a covariance was summed over.
     """
     factor, info = torch.linalg.cholesky_ex(matrix)
+    return factor, (info > 0) | _dependent_columns(matrix, factor, count).any(dim=-1)
+
+
+def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | None) -> Tensor:
+    """Which columns, (*batch, d), have no variance left beyond the columns before them."""
     pivot = factor.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
     variance = matrix.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
     # Rounding grows with the columns and, like a random walk, with the samples that are summed:
@@ -193,18 +220,20 @@ def try_cholesky(matrix: Tensor, count: Tensor | None = None) -> tuple[Tensor, T
     terms = matrix.shape[-1] + (0 if count is None else count.to(matrix.dtype).sqrt()[..., None])
     rounding = 4 * torch.finfo(matrix.dtype).eps * terms
     # pivot^2 / variance is the share of a column that the columns before it leave unexplained.
-    dependent = pivot.square() <= rounding * variance
-    # LAPACK names the leading minor that fails; what stands in the factor after it means nothing.
-    column = torch.where(info > 0, info - 1, dependent.int().argmax(dim=-1))
-    return factor, (info > 0) | dependent.any(dim=-1), column
+    return pivot.square() <= rounding * variance
 
 
 def cholesky_factor(matrix: Tensor, name: str, count: Tensor | None = None) -> Tensor:
     """Cholesky factor (*batch, d, d); a ValueError says which element and column fails, and why."""
-    factor, failed, column = try_cholesky(matrix, count)
+    factor, failed = try_cholesky(matrix, count)
     if bool(failed.any()):
         where = tuple(failed.nonzero()[0].tolist())
         element = f" in batch element {where}" if where else ""
+        # LAPACK names the leading minor that fails; what stands in the factor after it means
+        # nothing.
+        info = torch.linalg.cholesky_ex(matrix).info
+        dependent = _dependent_columns(matrix, factor, count).int().argmax(dim=-1)
+        column = torch.where(info > 0, info - 1, dependent)
         raise ValueError(
             f"{name}: expected a positive definite matrix, got one that is not{element}: "
             f"column {int(column[where])} has no variance left beyond the columns before it"

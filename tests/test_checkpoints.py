@@ -20,13 +20,19 @@ from helpers import (
     training,
     two_correlated,
 )
-from helpers.optimizers import GradientDescent, NaturalGradient, OnlineNaturalGradient
+from helpers.optimizers import (
+    AutogradNaturalGradient,
+    GradientDescent,
+    NaturalGradient,
+    OnlineNaturalGradient,
+)
 
 DATA = two_correlated(50)
 WIDE = random_samples(60, 5, seed=3) * torch.tensor([1.0, 10.0, 0.1, 1.0, 100.0]).double()
 WIDE = WIDE @ random_gaussian(5).scale_tril
 WAYS = {
     "natural": (NaturalGradient, WIDE, {}),
+    "natural by autograd": (AutogradNaturalGradient, WIDE, {"optimizer": "natural-autograd"}),
     "online natural": (OnlineNaturalGradient, DATA, {"batch_size": 8, "max_steps": 17}),
     "adam": (GradientDescent, DATA, {"optimizer": "adam", "max_steps": 20}),
     "adam in mini-batches": (

@@ -94,6 +94,16 @@ def test_the_pins_cover_all_that_the_requirements_pull_in():
     assert seen - extras_of_cuda <= set(pinned())
 
 
+def test_the_peers_of_the_benchmarks_are_bounded_and_pinned_and_not_in_environment_yml():
+    """The course needs none of them, and they are skipped by name where they are missing."""
+    peers = requirements(PROJECT["optional-dependencies"]["bench"])
+    for name, requirement in peers.items():
+        assert [clause.operator for clause in requirement.specifier] == [">="], name
+        (pin,) = pinned()[name].specifier
+        assert requirement.specifier.contains(pin.version), name
+    assert not set(peers) & set(conda_packages())
+
+
 def test_what_is_installed_meets_the_bounds():
     for name, requirement in needed().items():
         assert requirement.specifier.contains(metadata.version(name), prereleases=True), name
@@ -162,7 +172,7 @@ def fake_python(folder: Path) -> Path:
 @needs_make
 def test_make_lists_its_verbs(checkout):
     said = make(checkout).stdout
-    for verb in ("setup", "lab", "test", "notebooks", "lint", "format", "clean"):
+    for verb in ("setup", "lab", "test", "notebooks", "bench", "lint", "format", "clean"):
         assert f"\n  {verb} " in said
     assert said == make(checkout, "help").stdout
 
@@ -252,3 +262,13 @@ def test_test_runs_the_notebooks_in_strict_mode_on_one_thread(checkout):
     last = (checkout / "log").read_text().splitlines()[-1]
     assert last.startswith("-m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval ")
     assert last.endswith("notebooks tests -k cholesky 1<>")
+
+
+@needs_make
+def test_bench_installs_the_peers_once(checkout):
+    python = f"PYTHON={fake_python(checkout)}"
+    log = checkout / "log"
+    for _ in range(2):
+        assert make(checkout, "bench", python, "ARGS=--quick").returncode == 0
+    assert log.read_text().count("-c constraints.txt -e .[test,bench]") == 1
+    assert log.read_text().count("-m benchmarks --quick") == 2

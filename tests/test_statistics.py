@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
+import re
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,8 +24,16 @@ from strategies import (
     random_scale_tril,
     seeds,
 )
+from torch.utils.data import DataLoader, Dataset
 
-from helpers import SufficientStatistics, log_prob, mean_log_prob, whiten
+from helpers import (
+    SufficientStatistics,
+    gaussian,
+    log_prob,
+    mean_log_prob,
+    statistics,
+    whiten,
+)
 
 FIELDS = ("count", "mean", "scatter")
 
@@ -208,6 +221,236 @@ def test_whitening_agrees_with_inverses():
     torch.testing.assert_close(whiten(matrix, scale_tril), expected, rtol=1e-12, atol=1e-12)
 
 
+# --- one pass, in chunks, from anywhere ----------------------------------------------------------
+
+
+@pytest.fixture
+def _small_chunks(monkeypatch):
+    """Chunks of 24 numbers, so that small data have many."""
+    for module in (gaussian, statistics):
+        monkeypatch.setattr(module, "CHUNK", 24)
+
+
+@pytest.mark.usefixtures("_small_chunks")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "shape", [(41, 3), (5, 4, 3), (3, 2, 41, 3), (2, 1, 3), (0, 9, 3), (2, 50)]
+)
+def test_chunks_give_what_the_whole_gives(shape, dtype):
+    data = (random_samples(*shape) * 3 + 2).to(dtype)
+    ours = SufficientStatistics.from_data(data)
+    mean = data.mean(dim=-2)
+    centred = data - mean[..., None, :]
+    whole = SufficientStatistics(torch.full(shape[:-2], shape[-2]), mean, centred.mT @ centred)
+    assert ours.mean.dtype == ours.scatter.dtype == dtype
+    assert_same(ours, whole)
+
+
+def relative_error(statistics: SufficientStatistics, truth: SufficientStatistics) -> float:
+    """Largest error of the scatter, in units of the scales of its row and column."""
+    scale = truth.scatter.diagonal().sqrt()
+    error = (statistics.scatter.double() - truth.scatter) / (scale[:, None] * scale)
+    return error.abs().max().item()
+
+
+def two_pass(data: torch.Tensor) -> SufficientStatistics:
+    """All the data at once, as a textbook has it."""
+    mean = data.mean(dim=0)
+    return SufficientStatistics(torch.tensor(len(data)), mean, (data - mean).mT @ (data - mean))
+
+
+HARD = {
+    "far from zero": lambda x: x + 3000,
+    "sorted": lambda x: x.sort(dim=0).values,
+    "drifting": lambda x: x + torch.linspace(0, 1e4, len(x)).double()[:, None],
+    "a jump": lambda x: x + 1e6 * (torch.arange(len(x)) < len(x) // 2)[:, None],
+}
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_float32_is_no_worse_than_two_passes(case):
+    data = HARD[case](random_samples(300_000, 8)).float()
+    truth = two_pass(data.double())
+    ours = relative_error(SufficientStatistics.from_data(data), truth)
+    assert ours <= relative_error(two_pass(data), truth)
+
+
+def test_wider_statistics_come_from_wider_chunks():
+    data = (correlated_samples(200_000, 3) + 3000).float()
+    ours = SufficientStatistics.from_data(data, dtype=torch.float64)
+    assert ours.scatter.dtype == torch.float64
+    assert relative_error(ours, two_pass(data.double())) <= 1e-12  # 200,000 roundings at random
+
+
+@pytest.fixture
+def large_file(tmp_path):
+    """A file of 10 million rows, and what its statistics are."""
+    path, rows = tmp_path / "samples.bin", 10_000_000
+    file = np.memmap(path, np.float32, "w+", shape=(rows, 2))
+    block = correlated_samples(100_000, 2).float() + 3000
+    file[:] = np.tile(block.numpy(), (rows // len(block), 1))
+    file.flush()
+    truth = two_pass(block.double())
+    del file
+    yield (
+        path,
+        rows,
+        SufficientStatistics(torch.tensor(rows), truth.mean, truth.scatter * (rows // len(block))),
+    )
+    path.unlink()
+
+
+def test_a_file_is_read_in_chunks_and_never_whole(large_file):
+    path, rows, truth = large_file
+    file = np.memmap(path, np.float32, "r", shape=(rows, 2))
+    tracemalloc.start()
+    ours = SufficientStatistics.from_data(file)
+    peak = tracemalloc.get_traced_memory()[1]  # of NumPy: a copy of the file would be 80 MB
+    tracemalloc.stop()
+    assert peak < 8e6
+    assert ours.count == rows
+    assert relative_error(ours, truth) <= 4 * 260_000**0.5 * eps(torch.float32)  # as above
+    assert (
+        ours.mean.double() - truth.mean
+    ).abs().max() <= 2.0**-13  # half a unit in the last place
+
+
+def test_memory_does_not_grow_with_the_samples():
+    """Peak of a process of its own; torch's allocations are not Python's."""
+    code = """
+import resource, sys, torch
+from helpers import SufficientStatistics
+torch.set_num_threads(1)
+data = torch.ones(int(sys.argv[1]), 8).normal_()
+SufficientStatistics.from_data(data[:200_000])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+SufficientStatistics.from_data(data)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    run = [sys.executable, "-c", code, "8000000"]  # 256 MB, in KB or bytes by system
+    grown = int(subprocess.run(run, capture_output=True, check=True, text=True).stdout)
+    assert grown * (1 if sys.platform == "darwin" else 1024) < 32e6
+
+
+@pytest.mark.parametrize("how", [list, iter, lambda batches: DataLoader(Rows(batches), None)])
+def test_batches_give_what_the_whole_gives(how):
+    data = correlated_samples(50, 3)
+    ours = SufficientStatistics.from_batches(how(list(data.split(7))))
+    assert_same(ours, SufficientStatistics.from_data(data))
+
+
+class Rows(Dataset):
+    """Batches as a data set, which is what a DataLoader takes."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, i):
+        return (self.batches[i],)
+
+
+def test_batches_may_be_arrays_batched_and_of_another_dtype():
+    data = random_samples(4, 50, 3)
+    parts = [part.numpy() for part in data.float().split(20, dim=1)]
+    ours = SufficientStatistics.from_batches(parts, dtype=torch.float64)
+    assert ours.batch_shape == (4,)
+    assert_same(ours, SufficientStatistics.from_data(data.float().double()))
+    assert SufficientStatistics.from_batches(parts).mean.dtype == torch.float32
+
+
+def with_bad(index, value=math.nan):
+    data = correlated_samples(50, 3)
+    data[index] = value
+    return data
+
+
+@pytest.mark.usefixtures("_small_chunks")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("index", [(0, 0), (9, 1), (49, 2)])
+def test_a_value_that_is_not_finite_is_found_where_it_is(index, value):
+    data = with_bad(index, value)
+    where = re.escape(f"got {value} at index {index}")
+    for each in (data, data.numpy()):
+        with pytest.raises(ValueError, match=f"data: .*{where}"):
+            SufficientStatistics.from_data(each)
+    batched = torch.stack([correlated_samples(50, 3), data])
+    with pytest.raises(ValueError, match=re.escape(f"{value} at index {(1, *index)}")):
+        SufficientStatistics.from_data(batched)
+    row = index[0]
+    with pytest.raises(ValueError, match=rf"batches\[{row // 10}\]: .*{value}"):
+        SufficientStatistics.from_batches(data.split(10))
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "words"),
+    [
+        (None, TypeError, ["batches", "iterable", "NoneType"]),
+        (correlated_samples(4, 2), TypeError, ["batches", "iterable", "Tensor"]),
+        ([], ValueError, ["batches", "at least one", "none"]),
+        ([[1.0, 2.0]], TypeError, ["batches[0]", "torch.Tensor", "list"]),
+        (
+            [correlated_samples(4, 2), correlated_samples(4, 3)],
+            ValueError,
+            ["batches[1]", "2", "(4, 3)"],
+        ),
+    ],
+)
+def test_bad_batches_are_named(batches, error, words):
+    with pytest.raises(error) as caught:
+        SufficientStatistics.from_batches(batches)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+# --- the mean density of samples -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_shape", [(), (3,)])
+def test_the_mean_density_of_samples_has_the_gradient_of_their_densities(
+    batch_shape, dtype, monkeypatch
+):
+    monkeypatch.setattr(statistics, "SMALL", 0)
+    monkeypatch.setattr(gaussian, "CHUNK", 60)
+    data = random_samples(*batch_shape, 50, 3, seed=1, dtype=dtype) + 1
+    results = []
+    for loss in (mean_log_prob, lambda *a: log_prob(*a).mean(dim=-1)):
+        loc, scale_tril = (p.requires_grad_() for p in random_gaussian(3, batch_shape, dtype=dtype))
+        value = loss(data, loc, scale_tril)
+        slopes = torch.autograd.grad(value.sum(), (loc, scale_tril))
+        results.append((value, slopes[0], slopes[1].tril()))
+    for ours, expected in zip(*results, strict=True):
+        assert ours.dtype == dtype
+        # Sums of 50 x 3 terms of size ten.
+        torch.testing.assert_close(ours, expected, rtol=200 * eps(dtype), atol=200 * eps(dtype))
+
+
+def test_the_mean_density_of_samples_keeps_its_digits_at_condition_1e6():
+    """Statistics of the raw samples in float32 would be off by 1e-2 here."""
+    scale_tril = random_scale_tril(32, 1e3, 0)
+    data = (random_samples(20_000, 32) @ scale_tril.mT * 1.1).float()
+    loc, factor = torch.zeros(32), scale_tril.float().requires_grad_()
+    exact = log_prob(data.double(), loc.double(), factor.detach().double()).mean().item()
+    ours = mean_log_prob(data, loc, factor)
+    assert ours.grad_fn is not None
+    raw = mean_log_prob(SufficientStatistics.from_data(data), loc, factor).item()
+    assert abs(raw - exact) > 1e-3
+    # d eps cond(L), the bound of a triangular solve, with room: 1e-4 were seen.
+    assert abs(ours.item() - exact) < 32 * eps(torch.float32) * 1e3
+
+
+def test_samples_that_want_a_gradient_get_it(monkeypatch):
+    monkeypatch.setattr(statistics, "SMALL", 0)
+    data = correlated_samples(20, 2).requires_grad_()
+    loc, scale_tril = (p.requires_grad_() for p in random_gaussian(2))
+    (ours,) = torch.autograd.grad(mean_log_prob(data, loc, scale_tril), data)
+    (expected,) = torch.autograd.grad(log_prob(data, loc, scale_tril).mean(), data)
+    assert torch.equal(ours, expected)
+    assert ours.abs().max() > 0
+
+
 X = torch.zeros(3, 2)
 COUNT, MEAN, SCATTER = torch.tensor(3), torch.zeros(2), torch.eye(2)
 GOOD = SufficientStatistics(COUNT, MEAN, SCATTER)
@@ -266,6 +509,17 @@ GOOD = SufficientStatistics(COUNT, MEAN, SCATTER)
             lambda: mean_log_prob(GOOD, MEAN.double(), SCATTER.double()),
             ValueError,
             ["statistics", "float64", "float32"],
+        ),
+        (
+            lambda: mean_log_prob(X.double(), MEAN, SCATTER),
+            ValueError,
+            ["data", "float32", "float64"],
+        ),
+        (lambda: mean_log_prob(X[:0], MEAN, SCATTER), ValueError, ["data", "at least one sample"]),
+        (
+            lambda: mean_log_prob(X.expand(4, 3, 2), MEAN, SCATTER),
+            ValueError,
+            ["data", "()", "(4,)"],
         ),
         (
             lambda: mean_log_prob(SufficientStatistics.from_data(X[:0]), MEAN, SCATTER),

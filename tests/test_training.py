@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
-from strategies import correlated_samples, random_gaussian, random_samples
+from strategies import correlated_samples, random_gaussian, random_samples, random_scale_tril
+from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import (
     CovarianceLearner,
@@ -16,6 +18,7 @@ from helpers import (
     SufficientStatistics,
     expected_gap,
     fit,
+    kl_divergence,
     load_dataset,
     maximum_likelihood,
     minimum_nll,
@@ -46,7 +49,7 @@ def test_mean_squared_error_reaches_the_sample_covariance():
     assert float32(target.float()).item() <= 1e-12  # a rounding of float32, 1e-7, squared
 
 
-@pytest.mark.parametrize("optimizer", [None, "natural", "lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", [None, "natural", "natural-autograd", "lbfgs", "adam"])
 def test_likelihood_reaches_the_maximum(optimizer):
     data = two_correlated(100)
     model, history = fitted(data, optimizer=optimizer)
@@ -282,6 +285,118 @@ def test_the_history_tells_the_loss(kind):
     assert history.loss.requires_grad is False
 
 
+# --- the natural gradient ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["natural", "natural-autograd"])
+@pytest.mark.parametrize("log_condition", range(2, 9))
+def test_conditioning_does_not_matter(log_condition, optimizer):
+    scale_tril = random_scale_tril(8, 10 ** (log_condition / 2), seed=log_condition)
+    data = random_samples(1000, 8) @ scale_tril.mT + 3
+    model, history = fitted(data, 8, optimizer=optimizer)
+    assert history.converged
+    assert history.n_steps <= 8  # a column a step
+    exact = maximum_likelihood(data)
+    assert kl_divergence(exact, model).item() <= 1e-10
+
+
+@pytest.mark.parametrize("batch_shape", [(), (3,)])
+def test_both_natural_gradients_take_the_same_steps(batch_shape):
+    data = random_samples(*batch_shape, 60, 4) @ random_gaussian(4).scale_tril.mT + 2
+    runs = []
+    for optimizer in ("natural", "natural-autograd"):
+        model = GaussianLikelihood(4, batch_shape, **DOUBLE)
+        history = fit(model, data, optimizer=optimizer)
+        runs.append((model.loc, model.scale_tril, history.loss))
+    for written_out, by_autograd in zip(*runs, strict=True):
+        torch.testing.assert_close(written_out, by_autograd, rtol=1e-10, atol=1e-10)  # 4 steps
+
+
+def test_the_history_says_which_way_was_chosen():
+    names = {
+        None: "natural gradient",
+        "natural": "natural gradient",
+        "natural-autograd": "natural gradient by autograd",
+        "lbfgs": "L-BFGS",
+        "adam": "Adam, cosine schedule",
+    }
+    for optimizer, name in names.items():
+        assert fitted(two_correlated(50), optimizer=optimizer, max_steps=2)[1].optimizer == name
+    assert fitted(two_correlated(50), batch_size=10)[1].optimizer == "online natural gradient"
+
+
+# --- data that come in batches, or lie in a file -------------------------------------------------
+
+
+def parts(kind, data):
+    """The same 50 rows, ten at a time."""
+    batches = data.split(10)
+    return {
+        "list": lambda: list(batches),
+        "generator": lambda: (batch for batch in batches),
+        "arrays": lambda: [batch.numpy() for batch in batches],
+        "loader": lambda: DataLoader(TensorDataset(data), batch_size=10),
+    }[kind]()
+
+
+@pytest.mark.parametrize("optimizer", [None, "natural-autograd", "lbfgs"])
+@pytest.mark.parametrize("kind", ["list", "generator", "arrays", "loader"])
+def test_one_pass_over_batches_is_enough(kind, optimizer):
+    data = correlated_samples(50, 2)
+    expected, _ = fitted(data, optimizer=optimizer)
+    model, history = fitted(parts(kind, data), optimizer=optimizer)
+    assert history.converged
+    assert history.count == 50
+    # Gaps of up to 1e-10 are 2e-5 in relative terms, for L-BFGS.
+    tolerance = 1e-4 if optimizer == "lbfgs" else 1e-12
+    torch.testing.assert_close(
+        model.covariance_matrix, expected.covariance_matrix, rtol=tolerance, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("kind", ["list", "arrays", "loader"])
+def test_adam_goes_from_batch_to_batch(kind):
+    data = correlated_samples(50, 2)
+    _, history = fitted(parts(kind, data), optimizer="adam")
+    assert history.n_steps == 5 * 50  # fifty epochs
+    assert history.step.tolist()[:7] == [0, 1, 2, 4, 5, 8, 10]
+    assert history.gap[-1] < 0.01 * expected_gap(2, 50)
+    # In the order in which they come: the same as by hand.
+    model = GaussianLikelihood(2, **DOUBLE)
+    adam = torch.optim.SGD(model.parameters(), lr=0.1)
+    for batch in data.split(10):
+        adam.zero_grad()
+        model(batch).backward()
+        adam.step()
+    again, _ = fitted(
+        parts(kind, data), optimizer=lambda p: torch.optim.SGD(p, lr=0.1), max_steps=5
+    )
+    torch.testing.assert_close(again.scale_tril, model.scale_tril, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adam"}])
+def test_batches_serve_a_batch_of_models(options):
+    data = random_samples(3, 40, 2)
+    model = GaussianLikelihood(2, (3,), **DOUBLE)
+    assert fit(model, list(data.split(10, dim=1)), **options).gap[-1].max() < 1e-3
+    expected = torch.stack([torch.cov(each.T, correction=0) for each in data])
+    torch.testing.assert_close(model.covariance_matrix, expected, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 10}, {"batch_size": 10, "optimizer": "adam"}]
+)
+def test_a_file_is_as_good_as_a_tensor(options, tmp_path):
+    data = correlated_samples(50, 2)
+    file = np.memmap(tmp_path / "data.bin", np.float64, "w+", shape=(50, 2))
+    file[:] = data.numpy()
+    file.flush()
+    read_only = np.memmap(tmp_path / "data.bin", np.float64, "r", shape=(50, 2))
+    expected, _ = fitted(data, **options)
+    model, _ = fitted(read_only, **options)
+    torch.testing.assert_close(model.scale_tril, expected.scale_tril, rtol=1e-12, atol=1e-12)
+
+
 # --- what is wrong -------------------------------------------------------------------------------
 
 DATA = two_correlated(20)
@@ -326,6 +441,12 @@ BAD_DATA = {
     ),
     "nan in statistics": (NAN_STATISTICS, ValueError, ["data.mean", "finite", "nan"]),
 }
+BAD_DATA |= {
+    "no batches": ([], ValueError, ["data", "at least one batch", "none"]),
+    "nan in a batch": ([DATA, WITH_NAN], ValueError, ["data[1]", "finite", "nan", "(4, 1)"]),
+    "width of a batch": ([DATA, DATA[:, :1]], ValueError, ["data[1]", "(..., n, 2)", "(20, 1)"]),
+    "few in batches": ([DATA[:1], DATA[1:2]], ValueError, ["data", "more samples", "got 2"]),
+}
 BAD_OPTIONS = {
     "device": ({"device": "cuda:77"}, ValueError, ["device", "is there", "cuda:77"]),
     "device's name": ({"device": "gpu"}, ValueError, ["device", "'cuda'", "gpu"]),
@@ -343,7 +464,7 @@ BAD_OPTIONS = {
     "optimizer": (
         {"optimizer": "sgd"},
         ValueError,
-        ["optimizer", "'natural', 'lbfgs', 'adam'", "sgd"],
+        ["optimizer", "'natural', 'natural-autograd', 'lbfgs', 'adam'", "sgd"],
     ),
     "optimizer online": (
         {"optimizer": "lbfgs", "batch_size": 5},
@@ -385,6 +506,38 @@ def test_bad_options_are_named(case):
     model = GaussianLikelihood(2, **DOUBLE)
     model.assign(*random_gaussian(2))
     fails(model, DATA, options, error, words)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", torch.optim.Adam])
+def test_a_generator_is_gone_through_once(optimizer):
+    words = ["data", "gone through again", "list or a DataLoader", "generator", "one pass"]
+    model = GaussianLikelihood(2, **DOUBLE)
+    fails(model, (x for x in DATA.split(5)), {"optimizer": optimizer}, ValueError, words)
+
+
+def test_batches_that_run_dry_are_noticed():
+    class Dry:
+        """Looks as if it could be gone through again, but is one generator."""
+
+        def __init__(self):
+            self.batches = (x for x in DATA.split(5))
+
+        def __iter__(self):
+            return self.batches
+
+    words = ["data", "4 batches at every epoch", "got 0"]
+    fails(GaussianLikelihood(2, **DOUBLE), Dry(), {"optimizer": "adam"}, ValueError, words)
+
+
+def test_batches_have_a_size_already():
+    words = ["batch_size", "None", "come in batches", "got 5"]
+    fails(GaussianLikelihood(2, **DOUBLE), [DATA], {"batch_size": 5}, ValueError, words)
+
+
+def test_the_autograd_form_is_one_of_a_likelihood():
+    words = ["optimizer", "CovarianceLearner", "natural-autograd"]
+    options = {"optimizer": "natural-autograd"}
+    fails(CovarianceLearner(2, **DOUBLE), torch.eye(2).double(), options, ValueError, words)
 
 
 def test_statistics_cannot_be_split_into_batches():

@@ -63,12 +63,23 @@ def save_figure(fig: Figure, name: str) -> None:
     png = _png_bytes(fig)
     plt.close(fig)
     try:
-        folder = _figures_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.png").write_bytes(png)
+        _write_png(png, name)
     except OSError as error:
         warnings.warn(f"the figure {name} is shown but not saved: {error}", stacklevel=2)
     display(Image(data=png))
+
+
+def save_benchmark_figure(fig: Figure, name: str) -> None:
+    """Write a figure of the benchmarks to ``figures/bench_NAME.png`` and close it."""
+    png = _png_bytes(fig)
+    plt.close(fig)
+    _write_png(png, f"bench_{name}")
+
+
+def _write_png(png: bytes, name: str) -> None:
+    folder = _figures_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.png").write_bytes(png)
 
 
 def _figures_folder() -> Path:
