@@ -207,29 +207,12 @@ def kl_divergence(p: Any, q: Any, *, validate_args: bool = True) -> Tensor:
     """
     if validate_args:
         p, q = _as_comparable(p, q)
-    whitened, shift = relative_to(p, q)
-    return kl_from_whitened(whitened, shift)
-
-
-def relative_to(p: Gaussian, q: Gaussian) -> tuple[Tensor, Tensor | None]:
-    r"""Factor and mean of `p` where `q` is the standard normal: W, (*batch, d, d), and (*batch, d).
-
-    The mean is None if both Gaussians have the same, as one tensor.
-
-    .. math:: W = L_q^{-1} L_p, \qquad L_q^{-1} (\mu_p - \mu_q)
-    """
     whitened = torch.linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False)
-    if p.loc is q.loc:
-        return whitened, None
-    delta = (p.loc - q.loc)[..., None]  # (*batch, d, 1)
-    return whitened, torch.linalg.solve_triangular(q.scale_tril, delta, upper=False)[..., 0]
-
-
-def kl_from_whitened(whitened: Tensor, shift: Tensor | None) -> Tensor:
-    """KL(p || standard normal) of p with factor W, (*batch, d, d), and mean (*batch, d)."""
     squares = whitened.square().sum(dim=(-2, -1)) - whitened.shape[-1]
-    if shift is not None:
-        squares = squares + shift.square().sum(dim=-1)
+    if p.loc is not q.loc:
+        delta = (p.loc - q.loc)[..., None]  # (*batch, d, 1)
+        shift = torch.linalg.solve_triangular(q.scale_tril, delta, upper=False)
+        squares = squares + shift.square().sum(dim=(-2, -1))
     return 0.5 * (squares - log_det(whitened, validate_args=False))
 
 

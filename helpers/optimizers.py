@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.gaussian import Gaussian, kl_from_whitened, relative_to
 from helpers.models import CovarianceModel, GaussianLikelihood
-from helpers.objectives import LikelihoodObjective, Objective
+from helpers.objectives import Objective
 from helpers.statistics import SufficientStatistics, mean_log_prob, whiten
 from helpers.validation import require_variance, try_cholesky
 
@@ -111,66 +110,20 @@ def natural_turn(whitened: Tensor) -> Tensor:
     return (whitened / scale[..., None, :]).tril()
 
 
-class TargetNaturalGradient(Stepper):
-    """Natural-gradient steps of a `CovarianceLearner` towards its target."""
-
-    name = "natural gradient"
-
-    @torch.no_grad()
-    def step(self, batch: Any) -> None:
-        """What is wrong with the target, its Cholesky factor has told the objective before."""
-        target = self.objective.covariance_matrix
-        current = self.model.scale_tril.to(target.dtype)
-        following = natural_step(current, target, validate_args=False)
-        self.model.scale.assign(following, validate_args=False)
-
-
 class NaturalGradient(Stepper):
-    """Natural-gradient steps of a `GaussianLikelihood` from all the data.
-
-    They are those of `natural_step`. The gap needs W = L^-1 C, with C C^T = S, and the step needs
-    A = L^-1 S L^-T. Since A = W W^T, one triangular solve serves both.
-    """
+    """Natural-gradient steps from all the data, or towards the target of a `CovarianceLearner`."""
 
     name = "natural gradient"
-
-    def __init__(self, model: GaussianLikelihood, objective: LikelihoodObjective) -> None:
-        super().__init__(model, objective)
-        self.current: Gaussian | None = None  # the model, where a step has just put it
-        self.whitened: Tensor | None = None  # W there
-
-    def gap(self) -> Tensor:
-        """Also keeps what the next step needs."""
-        self.current = self.current or self._read()
-        self.whitened, shift = relative_to(self.objective.optimum, self.current)
-        return kl_from_whitened(self.whitened, shift)
 
     @torch.no_grad()
     def step(self, batch: Any) -> None:
         """For the mean, a natural-gradient step of length one ends at the sample mean."""
-        if self.whitened is None:
-            self.gap()
-        squared = self.whitened @ self.whitened.mT  # A
-        following = self.current.scale_tril @ natural_turn(squared)  # L T
-        self.model.assign(self.objective.loc, following, validate_args=False)
-        # A model in a narrower dtype has rounded what it was given: read it again.
-        exact = self.model.loc.dtype == following.dtype
-        self.current = Gaussian(self.objective.loc, following) if exact else None
-        self.whitened = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """The factor before the model's parameters rounded it, so that a resumed fit has it too."""
-        return {} if self.current is None else {"scale_tril": self.current.scale_tril}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the factor up again."""
-        if "scale_tril" in state:
-            loc = self.objective.loc
-            self.current = Gaussian(loc, state["scale_tril"].to(loc.device))
-
-    def _read(self) -> Gaussian:
-        dtype = self.objective.loc.dtype
-        return Gaussian(self.model.loc.to(dtype), self.model.scale_tril.to(dtype))
+        target = self.objective.covariance_matrix
+        current = self.model.scale_tril.to(target.dtype)
+        following = natural_step(current, target, validate_args=False)
+        if isinstance(self.model, GaussianLikelihood):
+            self.model.loc.copy_(self.objective.loc)
+        self.model.scale.assign(following, validate_args=False)
 
 
 class AutogradNaturalGradient(Stepper):
@@ -312,10 +265,7 @@ def make_stepper(
 ) -> Stepper:
     """The stepper that `fit` was asked for; None is the natural gradient."""
     if optimizer in (None, "natural"):
-        if online:
-            return OnlineNaturalGradient(model, objective)
-        likelihood = isinstance(model, GaussianLikelihood)
-        return (NaturalGradient if likelihood else TargetNaturalGradient)(model, objective)
+        return (OnlineNaturalGradient if online else NaturalGradient)(model, objective)
     if optimizer == "natural-autograd" and not online:
         return AutogradNaturalGradient(model, objective)
     parameters = list(model.parameters())

@@ -50,8 +50,8 @@ DIVISOR = Mutant(
 SIGN = Mutant(
     "a sign in the log-probability",
     "gaussian.py",
-    "_log_det(scale_tril)[..., None] + distance",
-    "_log_det(scale_tril)[..., None] - distance",
+    "[..., None] + distance)",
+    "[..., None] - distance)",
 )
 # Which notebook is to notice which mistakes.
 NOTICED_BY = {
