@@ -80,14 +80,15 @@ def natural_step(
     near it the error is squared at each step, and after d steps it is done in exact arithmetic.
     Units and conditioning do not enter.
 
-    For a mean squared error to S, the Gauss-Newton step in the same coordinates is this step too.
+    To first order this is also the Gauss-Newton step for a mean squared error to S.
 
     References
     ----------
     Amari (1998), Natural gradient works efficiently in learning. Neural Computation 10, 251-276.
     """
     whitened = whiten(covariance_matrix, scale_tril, validate_args=validate_args)  # A
-    require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
+    if validate_args:
+        require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
     return scale_tril @ natural_turn(whitened)  # L T
 
 

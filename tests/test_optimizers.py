@@ -248,3 +248,11 @@ def test_the_smallest_loss_is_where_the_objective_says():
     learner = CovarianceLearner(2, dtype=torch.float64)
     target = torch.eye(2).double() * 3
     assert make_objective(learner, target, CPU).gap(learner).item() == 2.0  # (4 + 0 + 0 + 4) / 4
+
+
+def test_without_checks_a_step_waits_for_nothing_and_an_indefinite_target_gives_nan():
+    scale_tril = torch.eye(2, dtype=torch.float64)
+    indefinite = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="covariance_matrix: expected a positive definite matrix"):
+        natural_step(scale_tril, indefinite)
+    assert natural_step(scale_tril, indefinite, validate_args=False).isnan().any()
