@@ -160,6 +160,17 @@ def test_the_public_names_are_those_that_can_be_listed():
     assert set(helpers.__all__) <= set(dir(helpers))
 
 
+def test_lazy_names_stand_alike_for_type_checkers_and_at_run_time():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        imported.module.removeprefix("helpers."): tuple(alias.name for alias in imported.names)
+        for imported in block.body
+    }
+    assert seen == helpers._LAZY
+    assert {name for names in seen.values() for name in names} <= set(helpers.__all__)
+
+
 @pytest.mark.parametrize("name", helpers.__all__)
 def test_a_public_name_exists_and_is_described(name):
     value = getattr(helpers, name)
