@@ -14,10 +14,11 @@ OUTPUT_TIMEOUT_SECONDS = 60
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the kernels draw into a folder of their own: tests never write to the checkout."""
+    """Let kernels draw, and keep what passed, in a folder of their own, never in the checkout."""
     folder = tempfile.TemporaryDirectory(prefix="figures-")
     config.add_cleanup(folder.cleanup)
     os.environ["COVARIANCE_FIGURES"] = folder.name
+    os.environ["COVARIANCE_PROGRESS"] = os.path.join(folder.name, "kept", "progress.json")
 
 
 class NotebookCell(IPyNbCell):

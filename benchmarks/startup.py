@@ -95,8 +95,13 @@ def notebook_seconds(path: Path) -> float:
 
     notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
     with tempfile.TemporaryDirectory() as folder:
-        kept = {name: os.environ.get(name) for name in ("COVARIANCE_FIGURES", "OMP_NUM_THREADS")}
-        os.environ.update(COVARIANCE_FIGURES=folder, OMP_NUM_THREADS="1")
+        ours = {
+            "COVARIANCE_FIGURES": folder,
+            "COVARIANCE_PROGRESS": os.path.join(folder, "progress.json"),
+            "OMP_NUM_THREADS": "1",
+        }
+        kept = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
         try:
             start = time.perf_counter()
             client = NotebookClient(

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from helpers.crossover import load_record, measure_crossover, median_seconds, plot_crossover
     from helpers.datasets import Dataset, load_dataset, two_correlated
     from helpers.environment import check_environment
-    from helpers.exercises import check
+    from helpers.exercises import check, hint, show_progress
     from helpers.plotting import (
         COLORS,
         WIDE,
@@ -73,7 +73,7 @@ _LAZY = {
     "crossover": ("load_record", "measure_crossover", "median_seconds", "plot_crossover"),
     "datasets": ("Dataset", "load_dataset", "two_correlated"),
     "environment": ("check_environment",),
-    "exercises": ("check",),
+    "exercises": ("check", "hint", "show_progress"),
     "plotting": (
         "COLORS",
         "WIDE",
@@ -117,6 +117,7 @@ __all__ = [
     "entropy",
     "expected_gap",
     "fit",
+    "hint",
     "judge",
     "kl_divergence",
     "load_checkpoint",
@@ -150,6 +151,7 @@ __all__ = [
     "principal_axes",
     "save_checkpoint",
     "save_figure",
+    "show_progress",
     "show_source",
     "synchronize",
     "two_correlated",

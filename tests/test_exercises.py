@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -25,9 +26,9 @@ from store_notebooks import code_cells, tags
 from torch import Tensor
 
 import helpers.exercises
-from helpers import check
-from helpers.exercises import Exercise
-from helpers.exercises.checking import ORDINALS
+from helpers import check, hint
+from helpers.exercises import Exercise, learner, notebooks
+from helpers.exercises.comparing import ORDINALS
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(helpers.exercises.__file__).parent
@@ -134,6 +135,17 @@ def assert_open(number: str, answer: Any, part: str) -> None:
 # The exercises -------------------------------------------------------------------------------
 
 
+def test_the_catalogue_names_the_notebooks_as_they_name_themselves():
+    said = {
+        notebook: nbformat.read(path, as_version=4).cells[0].source.splitlines()[0]
+        for notebook, path in NOTEBOOKS.items()
+    }
+    assert {n: f"# {int(n)} · {title}" for n, (title, _) in notebooks().items()} == said
+    assert {n: numbers for n, (_, numbers) in notebooks().items()} == {
+        n: list(exercises) for n, exercises in PER_NOTEBOOK.items()
+    }
+
+
 def test_every_notebook_has_its_exercises():
     assert PER_NOTEBOOK, "no exercises were found"
     assert list(PER_NOTEBOOK) == list(NOTEBOOKS)
@@ -183,6 +195,46 @@ def test_nothing_in_a_case_or_a_result_is_nan(number):
     assert not any(each.isnan().any() for each in reals)
 
 
+# Hints ---------------------------------------------------------------------------------------
+
+
+@every_exercise
+def test_there_are_three_hints_of_at_most_two_sentences(number):
+    hints = EXERCISES[number].hints
+    assert len(hints) == 3
+    assert len(set(hints)) == 3
+    for text in hints:
+        assert text.endswith((".", "?"))
+        assert 1 <= len(re.findall(r"[.?!](?= [A-Z]|$)", text)) <= 2
+
+
+def steps(source: str) -> list[str]:
+    """What a solution computes in each line of its function: right of `=` or behind `return`."""
+    tree = ast.parse(source)
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return [ast.unparse(line.value) for line in function.body]
+
+
+@every_exercise
+def test_no_hint_gives_a_line_of_the_solution(number):
+    notebook, _, position = number.partition(".")
+    cell = tagged(notebook, "solution")[int(position) - 1]
+    lines = steps(cell.source)
+    assert lines
+    for text in EXERCISES[number].hints:
+        assert [line for line in lines if words(line) in words(text)] == []
+
+
+@every_exercise
+def test_hint_prints_the_three_and_no_more(number, capsys, monkeypatch):
+    monkeypatch.setattr(learner, "_asked", Counter())
+    for which, text in zip(ORDINALS[:3], EXERCISES[number].hints, strict=True):
+        hint(number)
+        assert_printed(capsys.readouterr().out, f"Exercise {number}, {which} hint: {text}")
+    hint(number)
+    assert "no more hints" in capsys.readouterr().out
+
+
 # Right answers in other guises ---------------------------------------------------------------
 
 
@@ -206,7 +258,12 @@ def test_an_answer_computed_in_another_dtype_passes(number, dtype):
 def test_an_answer_in_another_guise_passes(number, guise):
     exercise = EXERCISES[number]
     answer = changed(exercise, on_parts(guise))
-    assert exercise.diagnose(answer) == (True, exercise.praise)
+    passed, said = exercise.diagnose(answer)
+    assert passed
+    # A list or an array passes with a word about gradients, where the solution is one tensor.
+    is_noticed = guise in (Tensor.tolist, np.asarray) and isinstance(results(exercise)[0], Tensor)
+    remark = r" As a (list|float|ndarray) it cuts off gradients; .*" if is_noticed else ""
+    assert re.fullmatch(re.escape(exercise.praise) + remark, said)
 
 
 @pytest.mark.parametrize("number", OF_TENSORS)
@@ -220,7 +277,9 @@ def test_an_answer_does_not_change_the_cases(number):
             tensor.zero_()
         return result
 
-    assert exercise.diagnose(careless) == (True, exercise.praise)
+    passed, said = exercise.diagnose(careless)
+    assert not passed
+    assert re.match(r"the values are right, and your function changes .+ in place: ", said)
     before, after = tensors(EXERCISES[number].cases), tensors(exercise.cases)
     assert all(map(torch.equal, before, after))
 
@@ -232,6 +291,37 @@ def test_an_answer_does_not_change_the_cases(number):
 @pytest.mark.parametrize("nothing", [None, ..., lambda *_: None, lambda *_: ...])
 def test_an_empty_answer_is_open(number, nothing):
     assert_open(number, nothing, "nothing to check yet")
+
+
+@every_function
+def test_what_is_learnt_by_heart_is_told_from_the_solution(number):
+    first = results(EXERCISES[number])[0]
+    assert_open(number, lambda *_: first, "right for the first arguments that were tried, wrong ")
+
+
+@every_function
+def test_a_result_that_is_printed_and_not_returned_is_noticed(number, capsys):
+    assert_open(
+        number,
+        lambda *case: print(EXERCISES[number].solution(*case)),
+        "nothing to check yet; your function prints and returns nothing.",
+    )
+    assert capsys.readouterr().out.strip()
+
+
+@every_function
+def test_a_method_without_its_parentheses_is_noticed(number):
+    for answer in (changed(EXERCISES[number], lambda _: torch.eye(2).sum), lambda *_: [].copy):
+        passed, sentence = EXERCISES[number].diagnose(answer)
+        assert not passed
+        assert number in TUPLES or "Are the parentheses of a call missing" in sentence
+
+
+@every_part
+def test_an_axis_of_length_one_too_many_is_all_that_is_wrong(number, part):
+    answer = changed(EXERCISES[number], on_parts(lambda x: x[None], only=part))
+    _, sentence = EXERCISES[number].diagnose(answer)
+    assert number in TUPLES or "The numbers are right: only axes of length one" in sentence
 
 
 def raises_its_own(*_):
@@ -359,9 +449,9 @@ def tagged(notebook: str, tag: str) -> list[NotebookNode]:
 
 
 def printed(cell: NotebookNode) -> str:
-    """The stored output of a cell that prints and does nothing else."""
-    (output,) = cell.outputs
-    assert (output.output_type, output.name) == ("stream", "stdout")
+    """What a cell has printed; it may show a picture besides."""
+    (output,) = (output for output in cell.outputs if output.output_type == "stream")
+    assert output.name == "stdout"
     return output.text
 
 

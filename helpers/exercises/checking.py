@@ -7,18 +7,16 @@ never a guess, and a test can play every mistake and see its sentence.
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-ORDINALS = ("first", "second", "third", "fourth")
-LINE_LENGTH = 95  # JupyterLab breaks longer lines in the middle of a word
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}  # an answer may be computed another way, or in float32
+from helpers.exercises.comparing import agree, complaint, is_finite, is_nothing, kind_of, relation
+from helpers.exercises.explaining import explain, explain_call, is_raised_by_call
 
 
 @dataclass(frozen=True)
@@ -35,122 +33,144 @@ class Exercise:
         A sentence that says what is wrong, and the answer that earns it.
     cases : sequence of tuples
         Arguments on which functions are compared; each should tell every mistake from the rest.
+    hints : sequence of str
+        Three steps towards the answer, each of two sentences at most.
+    errors : mapping of error type to str
+        What such an error means in this exercise, where that is more than it means elsewhere.
     """
 
     solution: Any
     praise: str
     mistakes: Mapping[str, Any] = field(default_factory=dict)
     cases: Sequence[tuple[Any, ...]] = ((),)
+    hints: Sequence[str] = ()
+    errors: Mapping[type[Exception], str] = field(default_factory=dict)
 
     def diagnose(self, answer: Any) -> tuple[bool, str]:
         """Whether the answer is right, and what to say about it."""
-        if answer is None or answer is Ellipsis:
+        if is_nothing(answer):
             return False, "nothing to check yet; replace the ... and run the cell again."
         if callable(self.solution) and not callable(answer):
-            return False, f"a function is asked for, this is a {type(answer).__name__}."
-        expected = [_values(self.solution, case) for case in self.cases]
-        try:
-            given = [_values(answer, case) for case in self.cases]
-        except Exception as error:  # whatever a reader's code raises, they see as a sentence
-            return False, f"your code raises {type(error).__name__}: {error}"
-        empty = [value is None or value is Ellipsis for value in given]
-        if all(empty):
-            return False, "nothing to check yet; your function returns nothing."
-        if any(empty):
-            return False, "for some arguments your function returns nothing."
-        for wanted, value in zip(expected, given, strict=True):
-            complaint = _kind_of_difference(wanted, value)
-            if complaint:
-                return False, complaint
-        if _agree(expected, given):
-            return True, self.praise
+            told = f"a function is asked for, this is a {kind_of(answer)}."
+            return False, f"{told} Hand over its name, without calling it."
+        expected = [_Call.of(self.solution, case).result for case in self.cases]
+        calls: list[_Call] = []
+        for case in self.cases:
+            try:
+                calls.append(_Call.of(answer, case))
+            except Exception as error:  # whatever a reader's code raises, they see as sentences
+                return False, self._explained(error, case, worked_before=bool(calls))
+        given = [call.result for call in calls]
+        if any(map(is_nothing, given)):
+            return False, _about_nothing(answer, given)
+        changed = list(dict.fromkeys(name for call in calls for name in call.changed))
+        if agree(expected, given):
+            return (False, _about_changed(changed)) if changed else (True, self._praised(given[0]))
+        return False, self._recognised(given) or _unrecognised(expected, given, changed)
+
+    def _praised(self, result: Any) -> str:
+        """The praise, and a word about a result that is right and no tensor."""
+        is_tensor = isinstance(_Call.of(self.solution, self.cases[0]).result, Tensor)
+        if not is_tensor or isinstance(result, Tensor):
+            return self.praise
+        kind = kind_of(result)
+        return f"{self.praise} As a {kind} it cuts off gradients; a tensor lets them through."
+
+    def _recognised(self, given: list[Any]) -> str:
+        """The sentence of the mistake that gives the same values; empty where there is none."""
         for sentence, mistake in self.mistakes.items():
-            if _agree([_values(mistake, case) for case in self.cases], given):
-                return False, sentence
-        if not all(map(_is_finite, expected, given)):
-            return False, "your values are not finite."
-        return False, "not yet: the shape is right, the values are not."
+            if agree([_Call.of(mistake, case).result for case in self.cases], given):
+                return sentence
+        return ""
+
+    def _explained(self, error: Exception, case: tuple[Any, ...], worked_before: bool) -> str:
+        if is_raised_by_call(error):
+            return explain_call(error, _parameters(self.solution, len(case)))
+        told = explain(error, self.errors)
+        if worked_before:
+            told += "\nFor the first arguments it ran; these are others, of other values or sizes."
+        return told
 
 
-def check(number: str, answer: Any) -> None:
-    """Check an answer to an exercise and print what is missing or wrong.
+@dataclass(frozen=True)
+class _Call:
+    """What an answer returned on a case, and which of its arguments it has changed."""
 
-    Parameters
-    ----------
-    number : str
-        Of the notebook and the exercise, such as "01.2".
-    answer : any
-        A function or a value, as the task says.
+    result: Any
+    changed: list[str]
 
-    Raises
-    ------
-    ValueError
-        If there is no such exercise.
-    """
-    passed, sentence = find(number).diagnose(answer)
-    line = f"Exercise {number} {'passed' if passed else 'open'}: {sentence}"
-    print(textwrap.fill(line, LINE_LENGTH))
+    @classmethod
+    def of(cls, answer: Any, case: tuple[Any, ...]) -> _Call:
+        """Call an answer on clones, so that no answer can change the case for the next."""
+        if not callable(answer):
+            return cls(answer, [])
+        clones = [part.clone() if isinstance(part, Tensor) else part for part in case]
+        result = answer(*clones)
+        changed = [
+            name
+            for name, part, clone in zip(_parameters(answer, len(case)), case, clones, strict=True)
+            if isinstance(part, Tensor) and not torch.equal(part, clone)
+        ]
+        return cls(result, changed)
 
 
-def find(number: str) -> Exercise:
-    """The exercise of that number."""
-    notebook, _, _ = str(number).partition(".")
+def _parameters(function: Callable[..., Any], count: int) -> list[str]:
+    """The names of the first parameters of a function, or their numbers where it tells none."""
     try:
-        return import_module(f"helpers.exercises.notebook_{notebook}").EXERCISES[number]
-    except (ImportError, KeyError):
-        raise ValueError(
-            f"number: expected that of an exercise, such as '01.1', got {number!r}"
-        ) from None
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a function written in C may tell nothing
+        names = []
+    return [*names[:count], *(f"argument {k + 1}" for k in range(len(names), count))]
 
 
-def _values(answer: Any, case: tuple[Any, ...]) -> Any:
-    """The answer on a case; on clones, so that no answer can change the case for the next."""
-    if not callable(answer):
-        return answer
-    return answer(*(part.clone() if isinstance(part, Tensor) else part for part in case))
+def _about_nothing(answer: Any, given: list[Any]) -> str:
+    if not all(map(is_nothing, given)):
+        return "for some arguments your function returns nothing."
+    code = getattr(answer, "__code__", None)
+    if code and "print" in code.co_names:
+        return (
+            "nothing to check yet; your function prints and returns nothing. Let it `return` what "
+            "it prints."
+        )
+    return "nothing to check yet; your function returns nothing."
 
 
-def _kind_of_difference(wanted: Any, value: Any) -> str:
-    if isinstance(wanted, tuple):
-        if not isinstance(value, (tuple, list)):
-            return f"a tuple of {len(wanted)} is asked for, this is a {type(value).__name__}."
-        if len(value) != len(wanted):
-            kind = type(value).__name__
-            return f"a tuple of {len(wanted)} is asked for, this is a {kind} of {len(value)}."
-        complaints = map(_kind_of_difference, wanted, value)
-        named = zip(ORDINALS, complaints, strict=False)
-        return next((f"the {which} part: {told}" for which, told in named if told), "")
-    if isinstance(wanted, (bool, str)):
-        kind = type(wanted).__name__
-        return "" if isinstance(value, type(wanted)) else f"a {kind} is asked for, got {value!r}."
-    try:
-        shape = tuple(torch.as_tensor(value).shape)
-    except (TypeError, ValueError, RuntimeError):
-        return f"numbers are asked for, this is a {type(value).__name__}."
-    asked = tuple(torch.as_tensor(wanted).shape)
-    return "" if shape == asked else f"the shape should be {asked}, yours is {shape}."
-
-
-def _agree(expected: list[Any], given: list[Any]) -> bool:
-    return all(_equal(wanted, value) for wanted, value in zip(expected, given, strict=True))
-
-
-def _is_finite(wanted: Any, value: Any) -> bool:
-    """False where the answer holds a NaN, or an infinity that the solution has not."""
-    if isinstance(wanted, tuple):
-        return all(map(_is_finite, wanted, value))
-    if isinstance(wanted, (bool, str)):
-        return True
-    wanted, value = (torch.as_tensor(part).detach() for part in (wanted, value))
-    return bool((torch.isfinite(value) | (wanted == value)).all())
-
-
-def _equal(wanted: Any, value: Any) -> bool:
-    if isinstance(wanted, tuple):
-        return len(wanted) == len(value) and all(map(_equal, wanted, value))
-    if isinstance(wanted, (bool, str)):
-        return wanted == value
-    wanted, value = (
-        torch.as_tensor(part).detach().to("cpu", torch.float64) for part in (wanted, value)
+def _about_changed(names: list[str]) -> str:
+    return (
+        f"the values are right, and your function changes {' and '.join(names)} in place: after "
+        "the call its caller has other numbers. Write to a new tensor."
     )
-    return wanted.shape == value.shape and torch.allclose(wanted, value, **TOLERANCE)
+
+
+def _unrecognised(expected: list[Any], given: list[Any], changed: list[str]) -> str:
+    """What can be said about a wrong answer that is no mistake of the exercise."""
+    wrong = map(complaint, expected, given)
+    about_kind = next(filter(None, wrong), "")
+    if len(expected) > 1 and agree(expected[:1], given[:1]):
+        return (
+            "right for the first arguments that were tried, wrong for others. Does a number, or a "
+            f"size, of your own example stand in your function? {_again(about_kind)}"
+        ).rstrip()
+    if about_kind:
+        return f"{about_kind} {relation(expected, given)}".rstrip()
+    if not all(map(is_finite, expected, given)):
+        return "your values are not finite."
+    if changed:
+        return (
+            f"not yet, and your function changes {' and '.join(changed)} in place, perhaps before "
+            "it has read all of it. Write to a new tensor."
+        )
+    if _is_constant(given) and not _is_constant(expected):
+        return (
+            "your function gives the same result for all arguments. Does it use them, or a "
+            "variable of the notebook in their place?"
+        )
+    return "not yet: the shape is right, the values are not."
+
+
+def _is_constant(results: list[Any]) -> bool:
+    return agree(results[:1] * len(results), results)
+
+
+def _again(about_kind: str) -> str:
+    return f"Here {about_kind}" if about_kind else ""

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from helpers.exercises.checking import Exercise
 
+TITLE = "Cholesky theory"  # of the notebook
+
 
 def _log_det(scale_tril: Tensor) -> Tensor:
     return 2 * scale_tril.diagonal().log().sum()
@@ -20,6 +22,16 @@ def _below(matrix: Tensor) -> Tensor:
     """Entries below the diagonal, row by row."""
     rows, columns = torch.tril_indices(*matrix.shape, offset=-1)
     return matrix[rows, columns]
+
+
+def _lower(matrix: Tensor) -> Tensor:
+    """Entries below the diagonal and on it, row by row."""
+    rows, columns = torch.tril_indices(*matrix.shape)
+    return matrix[rows, columns]
+
+
+def _with_unit_diagonal(scale_tril: Tensor) -> Tensor:
+    return scale_tril / scale_tril.diagonal()
 
 
 def _free_numbers(covariance_matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +114,22 @@ EXERCISES = {
             "this is a logarithm to base 2; nats are to base e.": lambda scale_tril: (
                 2 * scale_tril.diagonal().log2().sum()
             ),
+            "you are off by a factor of two: the covariance holds L two times, not four.": (
+                lambda scale_tril: 4 * scale_tril.diagonal().log().sum()
+            ),
+            "each logarithm is squared; a square under a logarithm comes out as a factor two.": (
+                lambda scale_tril: scale_tril.diagonal().log().square().sum()
+            ),
+            "half of it is there, with the wrong sign: this is the log-determinant of the inverse "
+            "of L.": lambda scale_tril: -scale_tril.diagonal().log().sum(),
         },
+        hints=(
+            "What is the determinant of a product, and which two factors make the covariance?",
+            "The determinant of a triangular matrix is the product of its diagonal. That of its "
+            "transpose is the same.",
+            "The logarithm turns this product into a sum over the diagonal of L. Count how "
+            "often the sum occurs.",
+        ),
         cases=[(FACTOR_4,), (FACTOR_2,)],
     ),
     "01.2": Exercise(
@@ -139,7 +166,24 @@ EXERCISES = {
                     torch.linalg.solve_triangular(scale_tril, (z - loc).mT, upper=False).mT
                 )
             ),
+            "valid samples, mirrored about the mean: the noise is to be added, not taken off.": (
+                lambda z, loc, scale_tril: loc - z @ scale_tril.mT
+            ),
+            "noise and mean have changed places: L multiplies the mean here.": (
+                lambda z, loc, scale_tril: z + loc @ scale_tril.mT
+            ),
+            "right so far, and turned: each row should be a sample, here it is a column.": (
+                lambda z, loc, scale_tril: (loc + z @ scale_tril.mT).mT
+            ),
         },
+        hints=(
+            "For one draw z, written as a column, L z has the covariance that is asked for. "
+            "What gives it the mean as well?",
+            "Here every draw is a row. Transpose the product L z as a whole, and see on which "
+            "side L ends up.",
+            "Check with shapes: (n, d) times (d, d) gives (n, d), and `loc` is added to each "
+            "row. Two products have that shape, so look at the transpose as well.",
+        ),
         cases=[
             (NOISE, MEAN, FACTOR_4),
             (NOISE[:, :2], MEAN[:2], FACTOR_2),
@@ -207,7 +251,36 @@ EXERCISES = {
                 _free_numbers(covariance_matrix)[0],
                 torch.zeros_like(_below(covariance_matrix)),
             ),
+            "the second part holds the diagonal as well; `offset=-1` leaves it out.": (
+                lambda covariance_matrix: (
+                    _free_numbers(covariance_matrix)[0],
+                    _lower(torch.linalg.cholesky(covariance_matrix)),
+                )
+            ),
+            "the second part is a whole matrix; pick its entries with the indices, as a vector.": (
+                lambda covariance_matrix: (
+                    _free_numbers(covariance_matrix)[0],
+                    torch.linalg.cholesky(covariance_matrix).tril(-1),
+                )
+            ),
+            "the second part is divided by the diagonal, as in a factor with ones on it.": (
+                lambda covariance_matrix: (
+                    _free_numbers(covariance_matrix)[0],
+                    _below(_with_unit_diagonal(torch.linalg.cholesky(covariance_matrix))),
+                )
+            ),
+            "this is the factor of the inverse covariance, the precision.": (
+                lambda covariance_matrix: _free_numbers(torch.linalg.inv(covariance_matrix))
+            ),
         },
+        hints=(
+            "The free numbers describe L, so L comes first. Section 3 shows which function of "
+            "`torch.linalg` makes it from a covariance.",
+            "The diagonal of L is positive: which function lets it take any sign? The entries "
+            "below may have any sign as they are.",
+            "`torch.tril_indices` returns two rows, one of row numbers and one of column "
+            "numbers. Both together index L; return the two parts in the order of the task.",
+        ),
         cases=[(POSITIVE_4 @ POSITIVE_4.mT,), (FACTOR_2 @ FACTOR_2.mT,)],
     ),
 }

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from helpers.exercises.checking import Exercise
 
+TITLE = "MSE fitting"  # of the notebook
+
 _RAW = (
     torch.tensor([[0.2, 0.7], [-0.5, -0.3]], dtype=torch.float64),
     torch.tensor([[-0.4, 0.9, 0.1], [0.3, 0.5, -0.8], [-1.1, 0.6, 0.25]], dtype=torch.float64),
@@ -82,6 +84,11 @@ def _log_of_the_diagonal(raw: Tensor) -> Tensor:
     return scale_tril @ scale_tril.mT
 
 
+def _softplus(raw: Tensor) -> Tensor:
+    scale_tril = raw.tril(-1) + torch.nn.functional.softplus(raw.diagonal()).diag()
+    return scale_tril @ scale_tril.mT
+
+
 def _on_the_diagonal(matrix: Tensor, factor: Tensor | float) -> Tensor:
     """The matrix, with its diagonal multiplied by something."""
     return matrix - matrix.diagonal().diag() + (factor * matrix.diagonal()).diag()
@@ -125,7 +132,20 @@ EXERCISES = {
             "the diagonal of raw holds logarithms already; you took another one.": (
                 _log_of_the_diagonal
             ),
+            "you kept the rubbish above the diagonal and dropped what is below it.": (
+                lambda raw: _covariance_from_raw(raw.mT)
+            ),
+            "the diagonal went through softplus; this learner uses the exponential.": _softplus,
         },
+        hints=(
+            "Go the way of section 2 again: from `raw` to a factor, and from the factor to the "
+            "covariance.",
+            "The factor has three parts: nothing above the diagonal, exponentials on it, and "
+            "below it the entries of `raw` as they are.",
+            "`raw.tril(-1)` keeps what is below the diagonal, and `.diag()` turns a vector into "
+            "a diagonal matrix. With the factor complete, one product is left, with the "
+            "transpose on the right side of it.",
+        ),
     ),
     "02.2": Exercise(
         solution=lambda covariance_matrix, n: covariance_matrix * (n - 1) / n,
@@ -177,6 +197,13 @@ EXERCISES = {
                 )
             ),
         },
+        hints=(
+            "Both estimates divide the same sum of squares about the mean. By which number does "
+            "`torch.cov` divide, and by which does maximum likelihood?",
+            "Undo the division that was made, then make the one that is asked for.",
+            "Try n = 2 on paper: the result should be half of what came in. For large n it "
+            "hardly changes.",
+        ),
     ),
     "02.3": Exercise(
         solution=lambda standardised, std: std[:, None] * standardised * std,
@@ -230,6 +257,19 @@ EXERCISES = {
             "these are the products of the standard deviations; the correlations are gone.": (
                 lambda standardised, std: std[:, None] * std
             ),
+            "of a vector, a matrix and a vector, @ makes one number; a matrix is asked for.": (
+                lambda standardised, std: std @ standardised @ std
+            ),
+            "@ with a vector adds up over the variables; each entry is to be scaled by itself.": (
+                lambda standardised, std: standardised @ std
+            ),
         },
+        hints=(
+            "Take one entry, the covariance of variables i and j. Which two units does it have, "
+            "and what turns standard units into them?",
+            "Entry (i, j) needs the standard deviation of i and that of j, each once.",
+            "A vector of shape (d,) meets the columns of a matrix. With an axis added, in shape "
+            "(d, 1), it meets the rows.",
+        ),
     ),
 }

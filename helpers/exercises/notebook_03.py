@@ -10,6 +10,8 @@ from torch import Tensor
 
 from helpers.exercises.checking import Exercise
 
+TITLE = "Likelihood fitting"  # of the notebook
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -255,7 +257,22 @@ EXERCISES: dict[str, Exercise] = {
             "the distances have the wrong sign: a far point should cost more.": lambda x, m, p: (
                 _mean_nll(x, m, p) - _distance(x, m, p)
             ),
+            "the half is missing from the constant.": lambda x, m, p: (
+                _mean_nll(x, m, p) + 0.5 * len(m) * LOG_2PI
+            ),
+            "the distances are divided by n - 1; a mean over samples divides by n.": (
+                lambda x, m, p: _nll_from(len(x) / (len(x) - 1) * _distance(x, m, p), p)
+            ),
         },
+        hints=(
+            "Write the mean NLL with the covariance first: a constant, a log-determinant and a "
+            "distance, with one half in front of all three. Then replace what P knows.",
+            "The log-determinant of an inverse has the opposite sign. That of a factor times "
+            "its transpose is twice that of the factor.",
+            "The squared distance is the squared length of P^T (x - mu), summed over the "
+            "variables and then averaged over the samples. With samples in rows, which side "
+            "does P stand on, and with or without the transpose?",
+        ),
     ),
     "03.2": Exercise(
         solution=_next_factor,
@@ -329,7 +346,19 @@ EXERCISES: dict[str, Exercise] = {
                 _covariance_of(_next_factor(s, c))
             ),
             "this is the factor where the step begins.": lambda s, c: s,
+            "the step is from the identity to S; it should begin at the factor given.": (
+                lambda s, c: _columns_scaled(c).tril()
+            ),
         },
+        hints=(
+            "Two matrices are needed: A, which is S seen from where the model is the identity, "
+            "and T, which is made from A. Section 5 has both.",
+            "A is S between two inverses, that of L and that of its transpose. Solve with L, "
+            "transpose what comes out, and solve with L again.",
+            "In T every column of A is divided by the square root of its own diagonal entry, "
+            "and what lies above the diagonal is dropped. The step multiplies the old factor by "
+            "T, from one side.",
+        ),
     ),
     "03.3": Exercise(
         solution=_z_scores,
@@ -386,5 +415,14 @@ EXERCISES: dict[str, Exercise] = {
                 lambda f, t, n: (f - t) / t
             ),
         },
+        hints=(
+            "A z-score is an error over its standard error. Section 6 has the formula of the "
+            "standard error of one entry.",
+            "The formula needs two variances for each entry, that of its row and that of its "
+            "column. Both come from the claim, since the question is whether the claim can be "
+            "true.",
+            "Take the diagonal of `truth` as a vector. In shape (d, 1) and in shape (d,) it "
+            "broadcasts to a matrix of products; all the rest is entry by entry.",
+        ),
     ),
 }

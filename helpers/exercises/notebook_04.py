@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from helpers.exercises.checking import Exercise
+
+TITLE = "Batched GPU training"  # of the notebook
 
 Set = tuple[int, Tensor, Tensor]  # number of samples, mean (d,), covariance (d, d) divided by it
 
@@ -201,21 +204,29 @@ def _rounded(
     return answer
 
 
+def _tensor(entries: list[Any]) -> Tensor:
+    return torch.tensor(entries, dtype=torch.float64)
+
+
 # Three variables, two sizes that differ, and no number that is another's square or half.
 _A: Set = (
     30,
-    torch.tensor([1.0, -2.0, 0.5]),
-    torch.tensor([[2.0, 0.3, -0.4], [0.3, 1.0, 0.2], [-0.4, 0.2, 1.5]]),
+    _tensor([1.0, -2.0, 0.5]),
+    _tensor([[2.0, 0.3, -0.4], [0.3, 1.0, 0.2], [-0.4, 0.2, 1.5]]),
 )
 _B: Set = (
     10,
-    torch.tensor([0.5, 1.0, -0.8]),
-    torch.tensor([[0.5, -0.2, 0.1], [-0.2, 3.0, 0.6], [0.1, 0.6, 0.9]]),
+    _tensor([0.5, 1.0, -0.8]),
+    _tensor([[0.5, -0.2, 0.1], [-0.2, 3.0, 0.6], [0.1, 0.6, 0.9]]),
 )
+
+# Two variables, and the larger set second.
+_C: Set = (5, _tensor([2.0, 0.4]), _tensor([[1.2, -0.5], [-0.5, 0.7]]))
+_D: Set = (20, _tensor([-0.6, 1.3]), _tensor([[0.4, 0.1], [0.1, 2.2]]))
 
 # As many samples as Gaussians: here what is broadcast along the wrong axis fits in shape. Another
 # number of variables: a mean over them is no half of the sum.
-_VALUE = torch.tensor(
+_VALUE = _tensor(
     [
         [[1.0, 2.0, 0.3], [-1.0, 0.5, 1.2], [0.0, 3.0, -0.7], [0.8, -0.6, 2.0]],
         [[2.0, -1.0, 0.4], [0.3, 0.4, -1.5], [-2.0, 1.0, 0.6], [1.1, 0.2, -0.9]],
@@ -223,10 +234,8 @@ _VALUE = torch.tensor(
         [[-1.2, 0.9, 0.1], [0.6, 2.2, -0.3], [1.7, -1.4, 0.5], [0.2, 0.8, 1.9]],
     ]
 )  # (4, 4, 3)
-_LOC = torch.tensor(
-    [[0.5, -0.5, 0.2], [1.0, 2.0, -1.0], [-1.0, 0.0, 0.4], [0.3, -0.7, 1.1]]
-)  # (4, 3)
-_SCALE_TRIL = torch.tensor(
+_LOC = _tensor([[0.5, -0.5, 0.2], [1.0, 2.0, -1.0], [-1.0, 0.0, 0.4], [0.3, -0.7, 1.1]])  # (4, 3)
+_SCALE_TRIL = _tensor(
     [
         [[1.0, 0.0, 0.0], [0.5, 2.0, 0.0], [-0.3, 0.4, 0.8]],
         [[0.7, 0.0, 0.0], [-0.3, 1.2, 0.0], [0.6, 0.1, 1.5]],
@@ -239,7 +248,7 @@ EXERCISES: dict[str, Exercise] = {
     "04.1": Exercise(
         solution=merged_covariance,
         praise="no sample had to travel from one machine to the other.",
-        cases=((*_A, *_B), (*_B, *_A)),
+        cases=((*_A, *_B), (*_C, *_D)),
         mistakes={
             "the plain average of two matrices: the sets have different sizes, and their means lie "
             "apart. Neither shows in it.": lambda n_a, m_a, c_a, n_b, m_b, c_b: (c_a + c_b) / 2,
@@ -294,11 +303,21 @@ EXERCISES: dict[str, Exercise] = {
             "off by the factor N / (N - 1): this is what `torch.cov` gives, and maximum "
             "likelihood is asked for.": _unbiased,
         },
+        hints=(
+            "Two things spread the samples of both machines together: the spread within each "
+            "set, and the way from one mean to the other.",
+            "Within the sets it is an average of the two covariances, with the numbers of "
+            "samples as weights. On its own it is right only where the means are equal.",
+            "Between the sets, think of two points with weights that add up to one: their "
+            "variance is the product of the weights times the squared distance. For vectors the "
+            "square is an outer product.",
+        ),
     ),
     "04.2": Exercise(
         solution=squared_distances,
         praise="with B equal to n, no error message would have warned you of a wrong axis.",
-        cases=((_VALUE, _LOC, _SCALE_TRIL),),
+        # The second pairs the samples with other Gaussians: no number can be learnt by heart.
+        cases=((_VALUE, _LOC, _SCALE_TRIL), (_VALUE.flip(1), _LOC.flip(0), _SCALE_TRIL)),
         mistakes={
             "sample k of every Gaussian was compared with the mean of Gaussian k. Shapes are "
             "matched from the right, and `loc` misses an axis of length one. That there was no "
@@ -345,7 +364,19 @@ EXERCISES: dict[str, Exercise] = {
             "this is the distance in a straight line; `scale_tril` has not been used.": (
                 lambda value, loc, scale_tril: (value - loc[:, None, :]).square().sum(dim=-1)
             ),
+            "the sum runs over the samples: the solve has put them last, and the variables before "
+            "them.": lambda value, loc, scale_tril: (
+                _whitened(value - loc[:, None, :], scale_tril).square().sum(dim=-1)
+            ),
         },
+        hints=(
+            "For one Gaussian: take off the mean, solve with the factor, and add up squares "
+            "over the variables. Now every tensor has an axis more, in front.",
+            "Shapes are matched from the right. Write (B, n, d) and (B, d) below each other so "
+            "that B meets B: where is an axis of length one missing?",
+            "`torch.linalg.solve_triangular` wants each right-hand side as a column, so n comes "
+            "last. Afterwards the squares are added up over the axis that holds the variables.",
+        ),
     ),
     "04.3": Exercise(
         solution=break_even,
@@ -420,6 +451,26 @@ EXERCISES: dict[str, Exercise] = {
             "you have rounded. Where the lines cross is asked for, as a real number.": (
                 _rounded(round)
             ),
+            "the way there is counted twice. Nothing is sent back.": (
+                lambda cpu_call, cpu_each, gpu_call, gpu_each, transfer_each: break_even(
+                    cpu_call, cpu_each, gpu_call, gpu_each, 2 * transfer_each
+                )
+            ),
+        },
+        hints=(
+            "Write down both times as functions of B, with the transfer in one of them, and set "
+            "them equal.",
+            "The GPU starts late, by the difference of the two calls. How much of that does "
+            "each further matrix win back?",
+            "If a further matrix wins back nothing, or loses more, no B is large enough. Find "
+            "out about that before you divide.",
+        ),
+        errors={
+            ZeroDivisionError: (
+                "For some arguments a further matrix costs the same on both machines. The GPU "
+                "never makes up for its late start then, and you divide by zero: see to this case "
+                "before you divide."
+            )
         },
     ),
 }

@@ -1,0 +1,337 @@
+"""What has passed is kept, and whatever happens to the file that keeps it does no harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jupyter_client.manager import KernelManager, start_new_kernel
+from store_notebooks import ThisInterpreter, execute
+from strategies import settings  # the profile of the course
+
+from helpers import check, show_progress
+from helpers.exercises import find, passes
+
+assert settings
+ROOT = Path(__file__).parents[1]
+OPEN = [
+    "01  Cholesky theory       [ ] 01.1  [ ] 01.2  [ ] 01.3",
+    "02  MSE fitting           [ ] 02.1  [ ] 02.2  [ ] 02.3",
+    "03  Likelihood fitting    [ ] 03.1  [ ] 03.2  [ ] 03.3",
+    "04  Batched GPU training  [ ] 04.1  [ ] 04.2  [ ] 04.3",
+]
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Where progress is kept in a test; there is no such file yet."""
+    path = tmp_path / "new" / "kept.json"
+    monkeypatch.setenv("COVARIANCE_PROGRESS", str(path))
+    monkeypatch.setattr(passes, "_unkept", set())
+    return path
+
+
+@pytest.fixture
+def shown(capsys):
+    """Call `show_progress` and return its lines."""
+
+    def lines() -> list[str]:
+        capsys.readouterr()
+        show_progress()
+        return capsys.readouterr().out.splitlines()
+
+    return lines
+
+
+def solve(number: str) -> None:
+    check(number, find(number).solution)
+
+
+def kept(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def numbers_with_a_cross(lines: list[str]) -> list[str]:
+    return [part[:4] for line in lines for part in line.split("[x] ")[1:]]
+
+
+def test_before_the_first_pass_nothing_is_marked_and_nothing_written(path, shown):
+    assert shown() == [*OPEN, "0 of 12 exercises have passed."]
+    assert not path.parent.exists()
+
+
+def test_a_pass_is_kept_and_an_open_answer_is_not(path, shown, capsys):
+    solve("02.1")
+    check("01.1", None)
+    check("01.2", lambda z, loc, scale_tril: z)
+    assert kept(path) == {"version": 1, "passed": ["02.1"]}
+    solve("01.3")
+    lines = shown()
+    assert lines[0] == "01  Cholesky theory       [ ] 01.1  [ ] 01.2  [x] 01.3"
+    assert numbers_with_a_cross(lines) == ["01.3", "02.1"]
+    assert lines[-1] == "2 of 12 exercises have passed."
+    assert [each.name for each in path.parent.iterdir()] == [path.name]  # nothing is left behind
+
+
+def test_the_file_is_not_written_twice_for_one_pass(path):
+    solve("02.1")
+    os.utime(path, (1, 1))
+    solve("02.1")
+    assert path.stat().st_mtime == 1
+
+
+def test_what_another_notebook_has_written_stays(path, shown):
+    solve("02.1")
+    path.write_text(json.dumps({"version": 1, "passed": ["02.1", "03.1", "77.1"]}))
+    solve("01.1")
+    assert kept(path)["passed"] == ["01.1", "02.1", "03.1", "77.1"]
+    assert shown()[-1] == "3 of 12 exercises have passed."
+
+
+def test_many_kernels_at_once_lose_nothing(path):
+    code = "import sys; from helpers.exercises.passes import record\n"
+    code += "for k in range(25): record(f'{sys.argv[1]}.{k}')"
+
+    def run(notebook: str) -> None:
+        subprocess.run([sys.executable, "-c", code, notebook], check=True, timeout=120)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run, ["91", "92", "93"]))
+    assert len(kept(path)["passed"]) == 75
+
+
+def test_a_lock_that_was_left_behind_holds_nobody_up_for_long(path, monkeypatch):
+    monkeypatch.setattr(passes, "LOCK_SECONDS", 0.05)
+    path.parent.mkdir()
+    lock = path.with_name("kept.json.lock")
+    lock.touch()
+    solve("01.1")
+    assert kept(path)["passed"] == ["01.1"]
+    assert not lock.exists()
+
+
+# Damage --------------------------------------------------------------------------------------
+
+DAMAGED = [
+    b"",
+    b"{",
+    b"\x00\xff\xfe",
+    b"[]",
+    b"3",
+    b"null",
+    b'{"version": 1}',
+    b'{"version": 1, "passed": "01.1"}',
+    b'{"version": 2, "passed": ["01.1"]}',
+    b'{"passed": ["01.1"]}',
+    b"[" * 50_000,
+    b'{"version": 1, "passed": [' + b'"01.1", ' * 20_000 + b'"01.1"]}',
+    b"9" * 5000,
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: repr(content[:36]))
+def test_a_file_that_is_not_ours_is_said_and_then_moved_aside(path, shown, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    said = shown()
+    assert said[:-1] == [*OPEN, "0 of 12 exercises have passed."]
+    assert said[-1] == f"{path} could not be read, so this record starts anew."
+    assert path.read_bytes() == content
+    solve("01.1")
+    assert kept(path)["passed"] == ["01.1"]
+    assert shown()[-1] == "1 of 12 exercises have passed."
+    aside = path.with_name("kept.json.unreadable")
+    assert aside.read_bytes() == content if content else not aside.exists()
+
+
+def test_what_is_no_number_of_an_exercise_is_left_out(path, shown):
+    path.parent.mkdir()
+    foreign = ["01.1", 1.1, None, ["01.2"], "\ud800", "x" * 99, {"01.3": 1}]
+    path.write_text(json.dumps({"version": 1, "passed": foreign}))
+    assert numbers_with_a_cross(shown()) == ["01.1"]
+
+
+@given(content=st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode()))
+def test_random_bytes_do_no_harm(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("kept") / "kept.json"
+    path.write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVARIANCE_PROGRESS", str(path))
+        patch.setattr(passes, "_unkept", set())
+        show_progress()
+        solve("01.1")
+        assert kept(path)["passed"] == ["01.1"]
+
+
+def test_a_file_that_is_lost_starts_anew(path, shown):
+    solve("01.1")
+    path.unlink()
+    assert shown()[-1] == "0 of 12 exercises have passed."
+    solve("01.2")
+    assert kept(path)["passed"] == ["01.2"]
+
+
+def assert_kept_until_the_kernel_ends(path, shown):
+    assert shown()[-2:] == [
+        "1 of 12 exercises have passed.",
+        f"{path} could not be written; this is kept until the kernel ends.",
+    ]
+
+
+def test_where_no_folder_can_be_made_a_check_still_answers(path, shown, capsys):
+    path.parent.write_text("a file where the folder would be")
+    solve("01.1")
+    assert capsys.readouterr().out.startswith("Exercise 01.1 passed: ")
+    assert_kept_until_the_kernel_ends(path, shown)
+    path.parent.unlink()
+    solve("01.2")
+    assert kept(path)["passed"] == ["01.1", "01.2"]
+
+
+def test_a_folder_in_the_place_of_the_file_stays(path, shown):
+    path.mkdir(parents=True)
+    solve("01.1")
+    assert_kept_until_the_kernel_ends(path, shown)
+    assert path.is_dir()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes on this system")
+def test_a_device_in_the_place_of_the_file_stays(path, shown):
+    # A pipe stands for it: replacing /dev/null would harm the machine that runs the tests.
+    path.parent.mkdir()
+    os.mkfifo(path)
+    solve("01.1")
+    assert_kept_until_the_kernel_ends(path, shown)
+    assert path.is_fifo()
+
+
+def test_a_file_that_may_not_be_written_stays(path, shown, monkeypatch):
+    solve("01.2")
+    before = path.read_bytes()
+    path.chmod(0o444)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everything
+    solve("01.1")
+    assert path.read_bytes() == before
+    assert shown()[-1].endswith("could not be written; this is kept until the kernel ends.")
+    assert numbers_with_a_cross(shown()) == ["01.1", "01.2"]
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file(path, monkeypatch):
+    solve("01.1")
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", fail)
+    solve("01.2")
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_link_is_followed(path):
+    path.parent.mkdir()
+    target = path.with_name("elsewhere.json")
+    path.symlink_to(target)
+    solve("01.1")
+    assert kept(target)["passed"] == ["01.1"]
+    assert path.is_symlink()
+
+
+def test_without_the_variable_progress_is_kept_in_build(monkeypatch):
+    monkeypatch.delenv("COVARIANCE_PROGRESS")
+    assert passes._file() == ROOT / "build" / "progress.json"
+    assert passes._shown(passes._file()) == "build/progress.json"
+
+
+def test_tests_do_not_write_a_learners_file():
+    assert not Path(os.environ["COVARIANCE_PROGRESS"]).is_relative_to(ROOT)
+
+
+def test_storing_the_notebooks_does_not_write_a_learners_file(tmp_path, monkeypatch):
+    monkeypatch.delenv("COVARIANCE_PROGRESS")
+    source = "import os; print(os.environ['COVARIANCE_PROGRESS'])"
+    cells = [nbformat.v4.new_code_cell(source)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    execute(notebook, folder=tmp_path, figures=tmp_path)
+    (output,) = notebook.cells[0].outputs
+    assert Path(output.text.strip()).is_relative_to(tmp_path)
+
+
+# In a kernel ---------------------------------------------------------------------------------
+
+
+class ThisKernel(KernelManager):
+    """A kernel of this interpreter."""
+
+    def _kernel_spec_manager_default(self) -> ThisInterpreter:
+        return ThisInterpreter(parent=self)
+
+
+@pytest.fixture(scope="module")
+def run_cell():
+    """Run a cell with the metadata that a front end sends along; return what it printed."""
+    import jupyter_client.manager
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jupyter_client.manager, "KernelManager", ThisKernel)
+        manager, client = start_new_kernel(kernel_name="python3")
+    printed: list[str] = []
+
+    def collect(message):
+        printed.append(message["content"].get("text") or message["content"].get("evalue", ""))
+
+    def run(code: str, metadata: dict) -> str:
+        printed.clear()
+        content = {"code": code, "silent": False, "store_history": True, "stop_on_error": True}
+        message = client.session.msg("execute_request", content, metadata=metadata)
+        client.shell_channel.send(message)
+        while True:
+            reply = client.get_iopub_msg(timeout=60)
+            if reply["parent_header"].get("msg_id") != message["header"]["msg_id"]:
+                continue
+            if reply["msg_type"] in ("stream", "error"):
+                collect(reply)
+            if reply["msg_type"] == "status" and reply["content"]["execution_state"] == "idle":
+                return "".join(printed)
+
+    try:
+        yield run
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+RIGHT = "check('02.2', lambda covariance_matrix, n: covariance_matrix * (n - 1) / n)"
+
+
+def test_a_solution_cell_is_not_the_learners(run_cell, path):
+    start = f"import os; os.environ['COVARIANCE_PROGRESS'] = {str(path)!r}\n"
+    start += "from helpers import check, show_progress"
+    assert run_cell(start, {}) == ""
+    solution = {"tags": ["solution"], "jupyter": {"source_hidden": True}, "cellId": "a"}
+    assert run_cell(RIGHT, solution).startswith("Exercise 02.2 passed: ")
+    assert not path.exists()
+    assert "0 of 12" in run_cell("show_progress()", {})
+    # In the learner's own cell it counts, and where the front end tells nothing.
+    for metadata in ({"tags": ["exercise"]}, {"tags": None}, {}):
+        path.unlink(missing_ok=True)
+        run_cell(RIGHT, metadata)
+        assert kept(path)["passed"] == ["02.2"]
+
+
+def test_an_error_in_a_cell_names_the_line_of_the_cell(run_cell):
+    run_cell("from helpers import check", {})
+    cell = "def wrong(covariance_matrix, n):\n    half = covariance_matrix / 2\n"
+    cell += "    return half @ half[0, :1]\n\ncheck('02.2', wrong)"
+    said = run_cell(cell, {}).splitlines()
+    assert "    line 3: return half @ half[0, :1]" in said
+    assert "`half` is of shape (2, 2)." in " ".join(said)
