@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-CONDA_NAMES = {"pytorch": "torch"}
+CONDA_NAMES = {"playwright-python": "playwright", "pytorch": "torch"}
 
 
 def requirements(lines: list[str]) -> dict[str, Requirement]:
@@ -43,13 +44,15 @@ def conda() -> dict:
 
 def conda_packages() -> dict[str, SpecifierSet]:
     lines = [line for line in conda()["dependencies"] if isinstance(line, str)]
-    parsed = map(Requirement, lines)
+    # conda writes one sign where pip writes two.
+    parsed = [Requirement(re.sub(r"(?<=\w)=(?=\d)", "==", line)) for line in lines]
     return {CONDA_NAMES.get(one.name, one.name): one.specifier for one in parsed}
 
 
 def test_environment_yml_asks_for_what_pyproject_asks_for():
     packages = conda_packages()
-    assert packages.pop("python") == SpecifierSet(PROJECT["requires-python"])
+    (python,) = packages.pop("python")
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python.version)
     assert packages.pop("pip") == SpecifierSet()
     assert packages == {name: one.specifier for name, one in needed().items()}
 

@@ -1,0 +1,133 @@
+"""The recipe of docs/recipe.md does on real data what its page says, without the helpers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.datasets import load_breast_cancer, load_wine
+
+RECIPE = (Path(__file__).parents[1] / "docs" / "recipe.md").read_text(encoding="utf-8")
+DATA = {"wine": load_wine, "breast_cancer": load_breast_cancer}
+# Runs the recipe as it stands, where there are no helpers, and writes down what it found.
+DRIVER = """
+import runpy, sys
+import numpy as np
+
+sys.modules["helpers"] = None
+found = runpy.run_path("recipe.py", run_name="__main__")
+gaussian = found["gaussian"]
+np.savez(
+    "found.npz",
+    train=found["train"],
+    test=found["test"],
+    loc=gaussian.loc.detach(),
+    covariance=gaussian.covariance_matrix.detach(),
+    samples=gaussian.sample((20_000,)).detach(),
+)
+"""
+
+
+def block() -> str:
+    (code,) = re.findall(r"```python\n(.*?)```", RECIPE, re.DOTALL)
+    return code
+
+
+def run(folder: Path, code: str, data: np.ndarray) -> subprocess.CompletedProcess[str]:
+    header = ",".join(f"column {i}" for i in range(data.shape[1]))
+    np.savetxt(folder / "data.csv", data, delimiter=",", header=header, comments="")
+    (folder / "recipe.py").write_text(code, encoding="utf-8")
+    command = [sys.executable, "-c", DRIVER]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.fixture(scope="module", params=DATA)
+def fitted(request, tmp_path_factory):
+    """The data, what the recipe said and what it found."""
+    folder = tmp_path_factory.mktemp(request.param)
+    data = DATA[request.param]().data
+    said = run(folder, block(), data)
+    assert said.returncode == 0, said.stderr
+    assert said.stderr == ""
+    assert (folder / "gaussian.pt").is_file()
+    return data, said.stdout, np.load(folder / "found.npz")
+
+
+def test_it_arrives_at_the_covariance_of_scikit_learn(fitted):
+    _, _, found = fitted
+    exact = EmpiricalCovariance().fit(found["train"])
+    n = len(found["train"])
+    variance = exact.covariance_.diagonal()
+    error = np.sqrt((np.outer(variance, variance) + exact.covariance_**2) / n)
+    # A hundredth of a standard error: nobody could see it in the data.
+    assert np.abs((found["covariance"] - exact.covariance_) / error).max() < 0.01
+    assert np.abs((found["loc"] - exact.location_) / np.sqrt(variance / n)).max() < 0.01
+
+
+def test_its_verdict_is_right(fitted):
+    _, said, found = fitted
+    n, d = found["train"].shape
+    gap, sampling_error = map(float, re.findall(r"(\S+) nats", said))
+    assert sampling_error == pytest.approx(d * (d + 3) / (4 * n), rel=0.05)  # as it is printed
+    assert -1e-9 < gap < 0.001 * sampling_error  # nothing is better than the best
+    exact = EmpiricalCovariance().fit(found["train"])
+    densities = [float(number) for number in re.findall(r"rows [a-z ]+: (\S+)", said)]
+    for density, rows in zip(densities, (found["train"], found["test"]), strict=True):
+        assert density == pytest.approx(exact.score(rows), abs=0.01)  # as it is printed
+
+
+def test_no_row_is_lost_or_used_twice(fitted):
+    data, _, found = fitted
+    rows = np.concatenate([found["train"], found["test"]])
+    order, expected = (np.lexsort(table.T) for table in (rows, data))
+    # What savetxt wrote is read back to the last digit.
+    np.testing.assert_array_equal(rows[order], data[expected])
+    assert len(found["test"]) == len(data) // 5
+
+
+def test_what_was_loaded_can_be_drawn_from(fitted):
+    _, _, found = fitted
+    samples, std = found["samples"], np.sqrt(found["covariance"].diagonal())
+    error = std / np.sqrt(len(samples))
+    assert np.abs((samples.mean(axis=0) - found["loc"]) / error).max() < 5
+    np.testing.assert_allclose(samples.std(axis=0), std, rtol=5 / np.sqrt(2 * len(samples)))
+
+
+def test_it_says_when_the_optimiser_has_not_arrived(tmp_path):
+    code, n_changed = re.subn(r"max_iter=\d+", "max_iter=3", block())
+    assert n_changed == 1
+    said = run(tmp_path, code, load_wine().data)
+    assert said.returncode != 0
+    assert "the optimiser has not arrived" in said.stderr
+
+
+def test_the_helpers_are_out_of_its_reach(tmp_path):
+    said = run(tmp_path, "import helpers", load_wine().data)
+    assert "ModuleNotFoundError: import of helpers halted" in said.stderr
+
+
+def test_the_file_is_read_without_running_code():
+    assert "torch.save(model.state_dict()," in block()
+    assert block().count("torch.load(") == block().count("weights_only=True") == 1
+
+
+def test_it_is_about_thirty_lines():
+    lines = [line for line in block().splitlines() if line.strip()]
+    assert len(lines) <= 45
+
+
+def test_the_two_lines_that_make_it_needless_are_right():
+    (code,) = re.findall(r"```text\n(.*?)```", RECIPE, re.DOTALL)
+    names = {"torch": torch, "data": torch.as_tensor(load_wine().data)}
+    exec(code, names)
+    exact = EmpiricalCovariance().fit(load_wine().data)
+    np.testing.assert_allclose(names["loc"], exact.location_)
+    np.testing.assert_allclose(names["covariance_matrix"], exact.covariance_, rtol=1e-10)
