@@ -21,12 +21,25 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from store_notebooks import KERNELSPEC, code_cells, images, tags
 
+from workshop.anatomy import LINK, count_words, lines_of_code, parts, prose, without_code
+from workshop.plans import minutes_to_read
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIGURES = ROOT / "figures"
 
-TAGS = {"exercise", "solution", "nbval-ignore-output", "raises-exception", "setup"}
-MAX_IGNORED_OUTPUTS = 4
+TAGS = {
+    "exercise",
+    "solution",
+    "nbval-ignore-output",
+    "raises-exception",
+    "setup",
+    "answer",
+    "check",
+    "core",
+    "optional",
+}
+MAX_IGNORED_OUTPUTS = 5  # four of timings or hardware, and the figure of gap against time
 MAX_TRACEBACK_LINES = 30
 MAX_CELL_LINES = 20
 MEDIAN_CELL_LINES = (3, 7)
@@ -34,10 +47,7 @@ LESSON_CELLS = (20, 35)
 MAX_CODE_CELLS = 41
 WORDS = (1500, 2500)
 EXERCISES = 3
-PREDICT = "**Predict before you run.**"
 MINUTES = re.compile(r"about (\d+) minutes to read and run")
-WORDS_A_MINUTE = 130  # of prose with formulas, slower than a novel's 240
-LINES_A_MINUTE = 10  # of code that is to be understood
 MAX_PNG_BYTES = 2 * 1024**2
 LAST_SECTIONS = ["Recap", "Exercises", "What next", "References"]
 TABLE = ["you will", "you need", "it takes"]
@@ -53,7 +63,6 @@ NETWORK = re.compile(
 INSTALL = re.compile(r"^\s*[!%]\s*(?:python\S*\s+-m\s+)?(?:pip|conda|mamba|uv)\b", re.MULTILINE)
 FORBIDDEN = re.compile(r"\b(simply|just|obviously|easy|easily)\b", re.IGNORECASE)
 EXCLAMATION = re.compile(r"\w[)\"*_]*!(?=\s|$)")
-LINK = re.compile(r"(!?)\[([^\]]*)\]\(<?([^)\s>]+)>?[^)]*\)")
 HEADING = re.compile(r"^(#{1,6})\s+(.*\S)", re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w]|\.\d)")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -79,20 +88,6 @@ def numbered(notebook: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
     """The code cells, each with the name by which a complaint calls it."""
     for number, cell in enumerate(code_cells(notebook), start=1):
         yield f"code cell {number}", cell
-
-
-def without_code(text: str) -> str:
-    """Markdown without its fenced blocks; a span of code or a formula counts as the word `x`."""
-    text = re.sub(r"^(```|~~~).*?^\1", " ", text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"`+[^`]+`+", " x ", text)
-    text = re.sub(r"\$\$.+?\$\$", " x ", text, flags=re.DOTALL)
-    text = re.sub(r"(?<![\\$])\$[^$\n]+\$", " x ", text)
-    return re.sub(r"<[^>]+>", " ", text)
-
-
-def prose(text: str) -> str:
-    """The words of markdown that a reader reads: no code, no formulas, no addresses."""
-    return LINK.sub(r"\2", without_code(text))
 
 
 def headings(notebook: NotebookNode) -> list[tuple[int, str]]:
@@ -287,11 +282,21 @@ def exercises_have_solutions(notebook: NotebookNode) -> list[str]:
     return found
 
 
+@rule
+def every_section_and_exercise_is_core_or_optional(notebook: NotebookNode) -> list[str]:
+    """By this a workshop is cut to its length; the tag stands on the cell with the heading."""
+    found = []
+    for part in parts(notebook):
+        marks = [set(tags(cell)) & {"core", "optional"} for cell in part.cells]
+        is_cut_point = part.kind in ("section", "exercise")
+        if len(marks[0]) != is_cut_point or any(marks[1:]):
+            found.append(f"'{part.heading}' is tagged {[sorted(mark) for mark in marks if mark]}")
+        if any("exercise" in tags(cell) for cell in part.cells) != (part.kind == "exercise"):
+            found.append(f"'{part.heading}': an exercise has a heading '### Exercise NN.k · name'")
+    return found
+
+
 # Size ----------------------------------------------------------------------------------------
-
-
-def lines_of_code(cell: NotebookNode) -> int:
-    return sum(bool(line.strip()) for line in cell.source.splitlines())
 
 
 @rule
@@ -311,22 +316,9 @@ def cells_are_short(notebook: NotebookNode) -> list[str]:
     return found
 
 
-def count_words(notebook: NotebookNode) -> int:
-    return sum(len(re.findall(r"\w[\w'’-]*", prose(text))) for text in markdown(notebook))
-
-
 @rule
 def the_text_has_its_length(notebook: NotebookNode) -> list[str]:
-    return outside("words", count_words(notebook), WORDS)
-
-
-def minutes_to_read(notebook: NotebookNode) -> float:
-    """An estimate: words, lines of code that are read, and a minute for each prediction."""
-    exempt = {"setup", "exercise", "solution"}
-    lessons = [cell for cell in code_cells(notebook) if not exempt & set(tags(cell))]
-    lines = sum(map(lines_of_code, lessons))
-    predictions = sum(text.count(PREDICT) for text in markdown(notebook))
-    return count_words(notebook) / WORDS_A_MINUTE + lines / LINES_A_MINUTE + predictions
+    return outside("words", count_words(notebook.cells), WORDS)
 
 
 @rule
@@ -334,7 +326,7 @@ def the_minutes_are_estimated_alike(notebook: NotebookNode) -> list[str]:
     stated = MINUTES.findall("\n".join(markdown(notebook)))
     if len(stated) != 1:
         return ["it does not say once 'about N minutes to read and run'"]
-    expected = minutes_to_read(notebook)
+    expected = minutes_to_read(notebook.cells)
     # Rounded to five minutes, and a change of a few words need not change it at once.
     return (
         [] if abs(int(stated[0]) - expected) <= 4 else [f"{stated[0]} minutes, not {expected:.0f}"]
@@ -425,8 +417,8 @@ def test_the_stored_figures_are_those_in_the_notebooks():
 def exercise_pair() -> list[NotebookNode]:
     hidden = {"tags": ["solution"], "jupyter": {"source_hidden": True}}
     return [
-        new_markdown_cell("### A task\n\nDo it."),
-        new_code_cell("answer = None", metadata={"tags": ["exercise"]}),
+        new_markdown_cell("### Exercise 01.1 · a task\n\nDo it.", metadata={"tags": ["core"]}),
+        new_code_cell("answer = None  # 01.1", metadata={"tags": ["exercise"]}),
         new_code_cell("answer = 1", metadata=hidden),
     ]
 
@@ -439,7 +431,10 @@ def good_notebook() -> NotebookNode:
             "| You need | time |\n| It takes | about 20 minutes to read and run |"
         ),
         new_code_cell("import torch\n\ntorch.set_num_threads(1)", metadata={"tags": ["setup"]}),
-        new_markdown_cell("## 1 · A section\n\n" + "word " * 1600 + "and $x = 0.333$ with `n!`."),
+        new_markdown_cell(
+            "## 1 · A section\n\n" + "word " * 1600 + "and $x = 0.333$ with `n!`.",
+            metadata={"tags": ["optional"]},
+        ),
     ]
     cells += [
         new_code_cell(
@@ -519,6 +514,18 @@ def sections_swapped(notebook: NotebookNode) -> None:
     notebook.cells[-1].source = "## References\n\nA book.\n\n## What next\n\nMore."
 
 
+def no_cut_point(notebook: NotebookNode) -> None:
+    notebook.cells[2].metadata = {}
+
+
+def two_cut_points(notebook: NotebookNode) -> None:
+    notebook.cells[2].metadata["tags"] = ["core", "optional"]
+
+
+def nameless_exercise(notebook: NotebookNode) -> None:
+    (tagged(notebook, "core")[0]).source = "### A task"
+
+
 def open_solution(notebook: NotebookNode) -> None:
     del tagged(notebook, "solution")[0].metadata["jupyter"]
 
@@ -564,7 +571,7 @@ BREAKS = [
     (never_run, every_cell_was_run_in_order),
     (tag_cells("nbval-ignore-outputs"), tags_are_known),
     (set_source("a = 1\nb = 2\n# NBVAL_SKIP\nc = 3"), tags_are_known),
-    (tag_cells("nbval-ignore-output", 5), few_outputs_are_ignored),
+    (tag_cells("nbval-ignore-output", 6), few_outputs_are_ignored),
     (set_outputs(ERROR), errors_are_declared),
     (set_outputs(tag="raises-exception"), errors_are_declared),
     (set_outputs(LONG_ERROR, tag="raises-exception"), errors_are_declared),
@@ -590,6 +597,10 @@ BREAKS = [
     (remove("answer ="), exercises_have_solutions),
     (open_solution, exercises_have_solutions),
     (solution_before, exercises_have_solutions),
+    (no_cut_point, every_section_and_exercise_is_core_or_optional),
+    (two_cut_points, every_section_and_exercise_is_core_or_optional),
+    (tag_cells("core"), every_section_and_exercise_is_core_or_optional),
+    (nameless_exercise, every_section_and_exercise_is_core_or_optional),
     (set_source("\n".join(["x = 1"] * 21)), cells_are_short),
     (fewer_cells, cells_are_short),
     (long_cells, cells_are_short),

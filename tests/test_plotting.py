@@ -531,11 +531,25 @@ def test_methods_differ_in_colour_and_in_dashes(ax):
     assert len({str(line._unscaled_dash_pattern) for line in lines}) == 6
 
 
-def test_time_is_in_seconds(ax):
+def test_time_is_in_milliseconds(ax):
     (line,) = plotting.plot_gap(ax, {"Adam": make_history([0, 1], [1.0, 0.1])}, x="time")
-    # float32 0.01.
-    np.testing.assert_allclose(line.get_xdata(), [0.0, 0.01], rtol=1e-7)
-    assert ax.get_xlabel() == "time (s)"
+    # float32 0.01 s.
+    np.testing.assert_allclose(line.get_xdata(), [0.0, 10.0], rtol=1e-7)
+    assert ax.get_xlabel() == "time (ms)"
+
+
+def test_direct_labels_stand_at_the_end_of_a_line_or_at_its_triangle(ax):
+    histories = {
+        "vanishes": make_history([0, 1, 2], [1.0, 0.1, 1e-15]),
+        "ends": make_history([0, 5], [1.0, 0.01]),
+    }
+    lines = plotting.plot_gap(ax, histories, sampling_error=0.1, direct_labels=True)
+    written = {text.get_text(): text for text in ax.texts}
+    assert written["vanishes"].xy == (2.0, 0.03)  # a share of the axes
+    assert written["ends"].xy == (5.0, pytest.approx(0.01))  # nats
+    assert [written[name].get_color() for name in histories] == [line.get_color() for line in lines]
+    in_legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert in_legend == ["below 1e-12", "sampling error p/2N"]
 
 
 @pytest.mark.parametrize(("last", "scale"), [(20, "linear"), (2000, "symlog")])

@@ -145,6 +145,7 @@ def plot_gap(
     sampling_error: float | None = None,
     x: Literal["step", "time"] = "step",
     log_x: bool | None = None,
+    direct_labels: bool = False,
 ) -> list[Line2D]:
     """Draw the gap to the exact optimum on a logarithmic axis, one line a method.
 
@@ -155,14 +156,17 @@ def plot_gap(
     ----------
     ax : Axes
     histories : mapping of str to History
-        The keys become the legend. A history has `step` (k,), `time` (k,) in seconds, and `gap`
-        (k,) or (k, *batch).
+        The keys become the legend. A history has `step` (k,), `time` (k,) in seconds, which is
+        drawn in milliseconds, and `gap` (k,) or (k, *batch).
     sampling_error : float, optional
         What the sample leaves open, p/2N, drawn as a dashed grey line.
     x : {"step", "time"}
     log_x : bool, optional
         Whether the horizontal axis is logarithmic, and linear near 0; by default it is if one
         method takes 30 times as long as another.
+    direct_labels : bool
+        Write each key where its line ends, or beside its triangle, in the line's colour, instead
+        of into the legend.
 
     Returns
     -------
@@ -189,7 +193,7 @@ def plot_gap(
     ):
         visible = np.where(gap > ROUNDING, gap, np.nan)  # (k,)
         lines += ax.plot(at, visible, color=COLORS[role], linestyle=dashes, label=name)
-    _mark_vanished(ax, curves.values())
+    marks = _mark_vanished(ax, curves.values())
     if sampling_error is not None:
         ax.axhline(
             require_number(float(sampling_error), "sampling_error", above=0.0),
@@ -200,7 +204,9 @@ def plot_gap(
         )
     ax.set_yscale("log")
     _scale_x(ax, [at for at, _ in curves.values()], log_x)
-    ax.set(xlabel="time (s)" if x == "time" else "step", ylabel="gap to the exact optimum (nats)")
+    ax.set(xlabel="time (ms)" if x == "time" else "step", ylabel="gap to the exact optimum (nats)")
+    if direct_labels:
+        _label_ends(ax, lines, marks)
     ax.legend()
     return lines
 
@@ -227,23 +233,38 @@ def _gap_curve(
             f"histories[{name!r}]: expected {x} (k,) and gap (k, ...) with k of at least 1, "
             f"got {tuple(at.shape)} and {tuple(gap.shape)}"
         )
+    at = 1000.0 * at if x == "time" else at
     return at.numpy(), gap.flatten(1).amax(1).numpy() if gap.ndim > 1 else gap.numpy()
 
 
 def _mark_vanished(
     ax: Axes, curves: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]]
-) -> None:
-    """Mark on the lower edge where each curve first falls to the floor."""
+) -> list[Line2D | None]:
+    """Mark on the lower edge where each curve first falls to the floor; None where it does not."""
     style = {"marker": "v", "markersize": 7, "markerfacecolor": "white", "linestyle": "none"}
-    any_vanished = False
+    edge = ax.get_xaxis_transform()  # horizontal in data units, vertical in shares of the axes
+    marks: list[Line2D | None] = []
     for (at, gap), role in zip(curves, _METHOD_ROLES, strict=False):
-        vanished = gap <= ROUNDING
-        if vanished.any():
-            any_vanished = True
-            edge = ax.get_xaxis_transform()  # horizontal in data units, vertical in shares of axes
-            ax.plot(at[vanished.argmax()], 0.03, transform=edge, color=COLORS[role], **style)
-    if any_vanished:
+        vanished, look = gap <= ROUNDING, {"color": COLORS[role], "transform": edge, **style}
+        marks.append(ax.plot(at[vanished.argmax()], 0.03, **look)[0] if vanished.any() else None)
+    if any(marks):
         ax.plot([], [], color=COLORS["reference"], label="below 1e-12", **style)
+    return marks
+
+
+def _label_ends(ax: Axes, lines: Sequence[Line2D], marks: Sequence[Line2D | None]) -> None:
+    """Move the names of the lines from the legend to their marks, or else to where they end."""
+    for line, mark in zip(lines, marks, strict=True):
+        ax.annotate(
+            line.get_label(),
+            (mark or line).get_xydata()[-1],
+            xycoords=(mark or line).get_transform(),
+            xytext=(7, -5) if mark else (7, 0),
+            textcoords="offset points",
+            color=line.get_color(),
+            va="bottom" if mark else "center",
+        )
+        line.set_label("_nolegend_")
 
 
 def _scale_x(ax: Axes, curves: Sequence[NDArray[np.float64]], log_x: bool | None) -> None:
