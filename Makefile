@@ -1,11 +1,12 @@
 # Everything is relative to this folder, so that a path with a space in it does no harm.
 # Variables: make setup PYTHON=python3.12 (it counts when .venv is created: make clean first),
-# make lab PORT=9000, make test ARGS="-k cholesky", make notebooks ONLY=01.
+# make lab PORT=9000, make test ARGS="-k cholesky", make notebooks ONLY=01, make workshop PLAN=90min.
 
 VENV := .venv
 PORT ?= 8888
 ARGS ?=
 ONLY ?=
+PLAN ?= day
 ifeq ($(OS),Windows_NT)
 PYTHON ?= python
 BIN := $(VENV)/Scripts
@@ -17,16 +18,16 @@ endif
 RUN := "$(BIN)/python" -m
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
-SOURCES = helpers tests conftest.py $(wildcard benchmarks notebooks)
+SOURCES = helpers workshop tests conftest.py $(wildcard benchmarks notebooks)
 FIRST_NOTEBOOK := notebooks/01_cholesky_theory.ipynb
 
 # A PYTHONPATH of the user could put another helpers package before ours.
 unexport PYTHONPATH
 # Small matrices are slower on several threads than on one.
-test notebooks: export OMP_NUM_THREADS := 1
+test notebooks run-times: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-static notebooks bench lint format clean
+.PHONY: help setup lab test test-static notebooks workshop run-times bench lint format clean
 
 help:  ## list these verbs
 	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
@@ -63,6 +64,12 @@ test-static: $(STAMP)  ## check the form of the notebooks without running them
 
 notebooks: $(STAMP)  ## re-execute the notebooks and store what changed (ONLY=01 for one of them)
 	"$(BIN)/python" tests/store_notebooks.py $(ONLY) $(ARGS)
+
+workshop: $(STAMP)  ## write copies, slides and sheets to build/workshop (PLAN=90min, half-day or day)
+	$(RUN) workshop --plan "$(PLAN)" $(ARGS)
+
+run-times: $(STAMP)  ## measure how long each notebook runs, for the teacher's guide
+	$(RUN) workshop run-times
 
 bench: $(BENCH_STAMP)  ## measure the helpers beside other libraries (ARGS=--quick for a short run)
 	$(RUN) benchmarks $(ARGS)

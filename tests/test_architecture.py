@@ -14,12 +14,20 @@ import pytest
 from packaging.requirements import Requirement
 
 import helpers
+import workshop
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "helpers"
+WORKSHOP = sorted((ROOT / "workshop").glob("*.py"))
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 # Where an imported name differs from the name of what is installed.
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+    "PIL": "pillow",
+    "markdown_it": "markdown-it-py",
+    "mdit_py_plugins": "mdit-py-plugins",
+}
 # What comes with JupyterLab and seaborn whatever their version.
 IMPLIED = {"IPython": "jupyterlab", "pandas": "seaborn"}
 HEAVY = {
@@ -57,17 +65,26 @@ def imported(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(f"{'.' * node.level}{node.module or ''}")
+            source = f"{'.' * node.level}{node.module or ''}"
+            names |= {with_submodule(source, alias.name) for alias in node.names}
     return names
 
 
-def wrong_imports(name: str, source: str, table: dict[str, tuple[int, int]]) -> list[str]:
-    """Imports of helpers that are not from a lower floor, nor from further left on the same."""
+def with_submodule(module: str, name: str) -> str:
+    """The full name of what is imported by name from a module, if that is a module too."""
+    is_module = (ROOT / module.replace(".", "/") / f"{name}.py").is_file()
+    return f"{module}.{name}" if is_module else module
+
+
+def wrong_imports(
+    name: str, source: str, table: dict[str, tuple[int, int]], package: str = "helpers"
+) -> list[str]:
+    """Imports in a package that are not from a lower floor, nor from further left on the same."""
     found = []
     for module in imported(source):
         if module.startswith("."):
             found.append(f"{name} imports {module}: write it out")
-        elif module.split(".")[0] == "helpers":
+        elif module.split(".")[0] == package:
             other = module.partition(".")[2].split(".")[0]
             if other != name and table.get(other, (99, 0)) >= table[name]:
                 found.append(f"{name} imports {module}")
@@ -101,15 +118,36 @@ def test_an_import_from_above_is_noticed(source):
     assert not wrong_imports("models", "from helpers.neighbour import A", table)
 
 
-def test_every_package_imported_is_declared():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {Requirement(line).name for line in project["dependencies"]}
+def test_the_workshop_is_built_in_floors():
+    table = floors(workshop.__doc__)
+    modules = {path.stem: path for path in WORKSHOP if not path.stem.startswith("__")}
+    assert set(table) == set(modules)
+    for name, path in modules.items():
+        source = path.read_text(encoding="utf-8")
+        assert wrong_imports(name, source, table, "workshop") == []
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def packages_of(paths: list[Path]) -> set[str]:
+    """Under which names the packages are declared that the files import."""
     names = {
         module.split(".")[0]
-        for path in [*MODULES, PACKAGE / "__init__.py"]
+        for path in paths
         for module in imported(path.read_text(encoding="utf-8"))
-    } - {"helpers", *sys.stdlib_module_names}
-    assert {DISTRIBUTIONS.get(name, IMPLIED.get(name, name)) for name in names} <= declared
+    } - {"helpers", "workshop", *sys.stdlib_module_names}
+    return {DISTRIBUTIONS.get(name, IMPLIED.get(name, name)) for name in names}
+
+
+def test_every_package_imported_is_declared():
+    declared = {Requirement(line).name for line in PROJECT["dependencies"]}
+    assert packages_of([*MODULES, PACKAGE / "__init__.py"]) <= declared
+
+
+def test_every_package_that_the_workshop_imports_is_declared():
+    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    assert packages_of(WORKSHOP) <= {Requirement(line).name for line in lines}
 
 
 def test_importing_helpers_imports_nothing_heavy():

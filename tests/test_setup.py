@@ -175,7 +175,8 @@ def fake_python(folder: Path) -> Path:
 @needs_make
 def test_make_lists_its_verbs(checkout):
     said = make(checkout).stdout
-    for verb in ("setup", "lab", "test", "notebooks", "bench", "lint", "format", "clean"):
+    verbs = ["setup", "lab", "test", "notebooks", "workshop", "run-times", "bench", "lint"]
+    for verb in [*verbs, "format", "clean"]:
         assert f"\n  {verb} " in said
     assert said == make(checkout, "help").stdout
 
@@ -265,6 +266,13 @@ def test_test_runs_the_notebooks_in_strict_mode_on_one_thread(checkout):
     last = (checkout / "log").read_text().splitlines()[-1]
     assert last.startswith("-m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval ")
     assert last.endswith("notebooks tests -k cholesky 1<>")
+
+
+@needs_make
+@pytest.mark.parametrize(("given", "plan"), [([], "day"), (["PLAN=90min"], "90min")])
+def test_workshop_hands_the_plan_on(checkout, given, plan):
+    make(checkout, "workshop", f"PYTHON={fake_python(checkout)}", *given)
+    assert (checkout / "log").read_text().splitlines()[-1] == f"-m workshop --plan {plan}"
 
 
 @needs_make

@@ -1,0 +1,209 @@
+"""The plans of a workshop: what each keeps, how its minutes are estimated, and that they fit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from store_notebooks import tags
+
+from workshop import run_times, schedules
+from workshop.anatomy import course_notebooks, parts, read_notebook, remember
+from workshop.plans import (
+    PLANS,
+    part_minutes,
+    plan_named,
+    schedule,
+    solution_lines,
+)
+
+NOTEBOOKS = {path.stem: read_notebook(path) for path in course_notebooks()}
+
+
+def heading(text, *tagged):
+    return new_markdown_cell(text, metadata={"tags": list(tagged)} if tagged else {})
+
+
+def small_notebook():
+    """Two sections, one of each kind, and two exercises: 130 words are one minute."""
+    words = "word " * 127
+    return new_notebook(
+        cells=[
+            heading("# 1 · Tiny"),
+            new_code_cell("import math", metadata={"tags": ["setup"]}),
+            heading(f"## 1 · First {words}", "core"),
+            heading("**Predict before you run.**"),
+            new_code_cell("\n".join(f"x = {i}" for i in range(10))),
+            heading("text\n\n**Remember.** One.\n\nMore."),
+            heading("## 2 · Second\n\ntext", "optional"),
+            heading("## Recap"),
+            heading("## Exercises"),
+            heading(f"### Exercise 01.1 · one {words}", "core"),
+            new_code_cell("f = ...", metadata={"tags": ["exercise"]}),
+            new_code_cell(
+                "import math\n\n\ndef f(x):\n    y = x\n    return y\n\n\ncheck(f)",
+                metadata={"tags": ["solution"]},
+            ),
+            heading("### Exercise 01.2 · two", "optional"),
+            heading("## What next\n\n" + "word " * 600),
+            heading("## References\n\n" + "word " * 600),
+        ]
+    )
+
+
+# The parts of a notebook -----------------------------------------------------------------------
+
+
+def test_the_parts_of_a_notebook_hold_every_cell_in_order():
+    for notebook in NOTEBOOKS.values():
+        assert [cell for part in parts(notebook) for cell in part.cells] == notebook.cells
+
+
+def test_parts_have_kinds_numbers_and_tags():
+    found = parts(small_notebook())
+    assert [part.kind for part in found] == [
+        *["opening", "section", "section", "text", "text"],
+        *["exercise", "exercise", "text", "text"],
+    ]
+    assert [part.number for part in found if part.number] == ["1", "2", "01.1", "01.2"]
+    assert [part.is_core for part in found if part.kind in ("section", "exercise")] == [
+        *[True, False, True, False]
+    ]
+    assert found[0].heading == "1 · Tiny"
+    assert found[2].heading == "2 · Second"
+
+
+def test_a_notebook_without_a_title_is_refused():
+    with pytest.raises(ValueError, match="notebook: expected a title before the first section"):
+        parts(new_notebook(cells=[heading("## 1 · First")]))
+
+
+def test_what_to_remember_is_one_paragraph():
+    first, second = parts(small_notebook())[1:3]
+    assert remember(first) == "**Remember.** One."
+    assert remember(second) == ""
+
+
+# Minutes ---------------------------------------------------------------------------------------
+
+
+def test_minutes_of_a_section_come_from_words_lines_and_predictions():
+    """127 words and 3 in the heading; 4 in the prediction, 5 below the code; 10 lines."""
+    first = parts(small_notebook())[1]
+    words = 127 + 2 + 4 + 1 + 3  # a middle dot is no word
+    assert part_minutes(first) == pytest.approx(words / 130 + 1 + 1)
+
+
+def test_minutes_of_an_exercise_come_from_its_task_and_the_lines_to_write():
+    exercise = next(part for part in parts(small_notebook()) if part.number == "01.1")
+    assert solution_lines(exercise.cells) == 2
+    assert part_minutes(exercise) == round(130 / 130 + 2 * 2 + 2)
+
+
+def test_what_is_read_at_home_takes_no_minutes():
+    assert [part_minutes(part) for part in parts(small_notebook())[-2:]] == [0, 0]
+
+
+# Plans -----------------------------------------------------------------------------------------
+
+
+def test_the_shortest_plan_keeps_what_is_core():
+    numbers = [p.number for p in parts(small_notebook()) if PLANS["90min"].keeps(p) and p.number]
+    assert numbers == ["1", "01.1"]
+
+
+def test_half_a_day_keeps_every_exercise():
+    numbers = [p.number for p in parts(small_notebook()) if PLANS["half-day"].keeps(p) and p.number]
+    assert numbers == ["1", "01.1", "01.2"]
+
+
+def test_a_day_keeps_everything():
+    assert all(map(PLANS["day"].keeps, parts(small_notebook())))
+    assert all(map(PLANS["day"].takes, [*NOTEBOOKS, "99_new"]))
+
+
+def test_shorter_plans_take_fewer_notebooks():
+    taken = {name: [s[:2] for s in NOTEBOOKS if plan.takes(s)] for name, plan in PLANS.items()}
+    assert taken["90min"] == ["01", "02", "03"]
+    assert taken["half-day"] == ["01", "02", "03", "04"]
+
+
+def test_every_notebook_has_core_sections_and_a_core_exercise():
+    for stem, notebook in NOTEBOOKS.items():
+        core = {part.kind for part in parts(notebook) if "core" in tags(part.cells[0])}
+        assert core == {"section", "exercise"}, stem
+
+
+@pytest.mark.parametrize("name", ["week", "", "Day"])
+def test_an_unknown_plan_is_named_beside_those_there_are(name):
+    with pytest.raises(
+        ValueError, match=f"PLAN: expected one of 90min, half-day, day, got '{name}'"
+    ):
+        plan_named(name)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_steps_of_a_plan_fill_its_time_without_a_gap_and_fit(name):
+    plan = plan_named(name)
+    steps = schedule(plan, NOTEBOOKS)
+    clock = 0
+    for step in steps:
+        assert step.start == clock
+        clock += step.minutes
+    assert clock <= plan.minutes
+    assert [step.minutes for step in steps if step.part is None] == list(plan.breaks)
+    exact = sum(part_minutes(step.part) for step in steps if step.part) + sum(plan.breaks)
+    assert clock == round(exact)
+
+
+@pytest.mark.parametrize("name", ["half-day", "day"])
+def test_a_break_stands_between_notebooks(name):
+    steps = schedule(plan_named(name), NOTEBOOKS)
+    for before, step, after in zip(steps, steps[1:], steps[2:], strict=False):
+        if step.part is None:
+            assert before.stem < after.stem
+
+
+# Schedules and run times -----------------------------------------------------------------------
+
+
+def test_the_tables_of_the_schedules_are_up_to_date():
+    page = schedules.PAGE.read_text(encoding="utf-8")
+    assert schedules.with_tables(page, NOTEBOOKS) == page, "run: python -m workshop schedules"
+
+
+def test_a_schedule_whose_minutes_changed_is_noticed_and_written(tmp_path):
+    page = tmp_path / "schedules.md"
+    text = schedules.PAGE.read_text(encoding="utf-8")
+    changed = text.replace("| 0 | 1 |", "| 0 | 2 |")
+    assert changed != text
+    page.write_text(changed, encoding="utf-8")
+    assert schedules.update(NOTEBOOKS, page)
+    assert page.read_text(encoding="utf-8") == text
+    assert not schedules.update(NOTEBOOKS, page)
+
+
+def test_a_page_of_schedules_without_its_marks_is_refused():
+    with pytest.raises(ValueError, match="page: expected '<!-- schedule 90min: start -->'"):
+        schedules.with_tables("no marks", NOTEBOOKS)
+
+
+def test_every_notebook_was_measured_and_keeps_its_budget():
+    measured = json.loads(run_times.RECORD.read_text(encoding="utf-8"))
+    assert run_times.problems(measured, list(NOTEBOOKS)) == []
+    assert measured["budget_seconds"] == run_times.BUDGET_SECONDS
+    assert set(measured) >= {"cores", "threads", "packages", "python", "date"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "problem"),
+    [
+        ({"01_a": 5}, "02_b was not measured"),
+        ({"01_a": 5, "02_b": 21}, "02_b takes 21 s, expected at most 20"),
+        ({"01_a": 5, "02_b": 5, "03_c": 1}, "03_c is no notebook"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_noticed(seconds, problem):
+    record = {"seconds": seconds, "budget_seconds": 20}
+    assert run_times.problems(record, ["01_a", "02_b"]) == [problem]

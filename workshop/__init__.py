@@ -1,0 +1,9 @@
+"""Makes what a workshop needs from the notebooks: ``python -m workshop``, or ``make workshop``.
+
+Built in floors; a module imports only from floors below its own, or from further left on its own:
+
+0. anatomy, archive, html: the parts of a notebook; zips that repeat byte by byte; pages
+1. plans, notes, carry, browser: what a plan keeps and for how long; the teacher's notes; what kept
+   cells need from those left out; Chromium
+2. copies, slides, sheets, schedules, run_times: what is written
+"""

@@ -1,0 +1,184 @@
+"""The three workshops: which parts of which notebooks each keeps, and how long they take.
+
+Minutes of reading and of exercises are estimates by one rule, from words, lines of code,
+predictions and the lines of a solution. Run times are measured instead, by `workshop.run_times`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from workshop.anatomy import PREDICT, Part, count_words, is_code, lines_of_code, parts
+
+WORDS_A_MINUTE = 130  # of prose with formulas, slower than a novel's 240
+LINES_A_MINUTE = 10  # of code that is to be understood
+MINUTES_A_PREDICTION = 1
+MINUTES_A_SOLUTION_LINE = 2  # of code that is to be found and written
+MINUTES_A_CHECK = 2  # to run it, read what it says and mend the answer
+AFTERWARDS = ("What next", "References")  # what is read at home, if at all
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A workshop of a certain length.
+
+    Attributes
+    ----------
+    name : str
+        As it is given to ``make workshop PLAN=``.
+    minutes : int
+        From the first word to the last, breaks included.
+    breaks : tuple of int
+        Minutes of each break, spread over the gaps between the notebooks.
+    last_notebook : int or None
+        The number of the last notebook that is taken; None for all there are.
+    optional_sections, optional_exercises : bool
+        Whether sections and exercises tagged ``optional`` are kept.
+    """
+
+    name: str
+    minutes: int
+    breaks: tuple[int, ...]
+    last_notebook: int | None
+    optional_sections: bool
+    optional_exercises: bool
+
+    def takes(self, stem: str) -> bool:
+        """Whether the notebook of that file name is part of the workshop."""
+        return self.last_notebook is None or int(stem[:2]) <= self.last_notebook
+
+    def keeps(self, part: Part) -> bool:
+        """Whether a part of a notebook that is taken is kept in the copies."""
+        if part.kind == "section":
+            return self.optional_sections or part.is_core
+        if part.kind == "exercise":
+            return self.optional_exercises or part.is_core
+        return True
+
+    def chosen(self, notebooks: Iterable[Path]) -> list[Path]:
+        """Those of the notebooks that are taken."""
+        return [path for path in notebooks if self.takes(path.stem)]
+
+
+PLANS = {
+    plan.name: plan
+    for plan in (
+        Plan("90min", 90, (), 3, optional_sections=False, optional_exercises=False),
+        Plan("half-day", 210, (15,), 4, optional_sections=False, optional_exercises=True),
+        Plan("day", 390, (15, 45, 15), None, optional_sections=True, optional_exercises=True),
+    )
+}
+
+
+def plan_named(name: str) -> Plan:
+    """The plan of that name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message names those there are.
+    """
+    try:
+        return PLANS[name]
+    except KeyError:
+        raise ValueError(f"PLAN: expected one of {', '.join(PLANS)}, got {name!r}") from None
+
+
+def minutes_to_read(cells: Sequence[NotebookNode]) -> float:
+    """An estimate: words, lines of code that are read, and a minute for each prediction."""
+    exempt = ("setup", "exercise", "solution")
+    lessons = [cell for cell in cells if is_code(cell) and not is_code(cell, *exempt)]
+    lines = sum(map(lines_of_code, lessons))
+    predictions = sum(cell.source.count(PREDICT) for cell in cells if not is_code(cell))
+    words = count_words(cells)
+    return words / WORDS_A_MINUTE + lines / LINES_A_MINUTE + predictions * MINUTES_A_PREDICTION
+
+
+def solution_lines(cells: Sequence[NotebookNode]) -> int:
+    """Lines a learner has to write: those inside of the functions that the solutions define."""
+    functions = [
+        node
+        for cell in cells
+        if is_code(cell, "solution")
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    return sum(f.end_lineno - f.body[0].lineno + 1 for f in functions)
+
+
+def part_minutes(part: Part) -> float:
+    """How long a part takes, by the rule of this module; nothing for what is read afterwards."""
+    if part.kind == "text" and part.heading in AFTERWARDS:
+        return 0.0
+    reading = minutes_to_read(part.cells)
+    if part.kind != "exercise":
+        return reading
+    return round(reading + MINUTES_A_SOLUTION_LINE * solution_lines(part.cells) + MINUTES_A_CHECK)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of a schedule.
+
+    Attributes
+    ----------
+    stem : str
+        File name of the notebook, empty in a break.
+    part : Part or None
+        What is done, None in a break.
+    start, minutes : int
+        Since the workshop began, and until the next step.
+    """
+
+    stem: str
+    part: Part | None
+    start: int
+    minutes: int
+
+
+def schedule(plan: Plan, notebooks: dict[str, NotebookNode]) -> list[Step]:
+    """What is done when, in a workshop.
+
+    Parameters
+    ----------
+    plan : Plan
+    notebooks : dict of str to NotebookNode
+        By file name without ending, in their order; those the plan does not take are left out.
+
+    Returns
+    -------
+    list of Step
+        Starts are rounded, and each step ends where the next begins: minutes add up.
+    """
+    timed = _timed(plan, {s: n for s, n in notebooks.items() if plan.takes(s)})
+    ends, total = [0], 0.0
+    for _, _, minutes in timed:
+        total += minutes
+        ends.append(round(total))
+    return [
+        Step(stem, part, start, end - start)
+        for (stem, part, _), start, end in zip(timed, ends[:-1], ends[1:], strict=True)
+    ]
+
+
+def _timed(plan: Plan, notebooks: dict[str, NotebookNode]) -> list[tuple[str, Part | None, float]]:
+    pauses = _breaks_after(plan.breaks, len(notebooks))
+    timed: list[tuple[str, Part | None, float]] = []
+    for number, (stem, notebook) in enumerate(notebooks.items(), start=1):
+        kept = [part for part in parts(notebook) if plan.keeps(part)]
+        timed += [(stem, part, part_minutes(part)) for part in kept]
+        timed += [("", None, minutes) for minutes in pauses.get(number, [])]
+    return timed
+
+
+def _breaks_after(breaks: Sequence[int], count: int) -> dict[int, list[int]]:
+    """The breaks by the number of the notebook that each follows, spread evenly."""
+    after: dict[int, list[int]] = {}
+    for place, minutes in enumerate(breaks, start=1):
+        after.setdefault(round(place * count / (len(breaks) + 1)), []).append(minutes)
+    return after
