@@ -18,16 +18,17 @@ endif
 RUN := "$(BIN)/python" -m
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
-SOURCES = helpers workshop tests conftest.py $(wildcard benchmarks notebooks)
+DOCS_STAMP := $(VENV)/.installed-docs
+SOURCES = helpers workshop tests conftest.py $(wildcard benchmarks docs notebooks)
 FIRST_NOTEBOOK := notebooks/01_cholesky_theory.ipynb
 
 # A PYTHONPATH of the user could put another helpers package before ours.
 unexport PYTHONPATH
 # Small matrices are slower on several threads than on one.
-test notebooks run-times: export OMP_NUM_THREADS := 1
+test test-browser test-site notebooks run-times: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-static notebooks workshop run-times bench lint format clean
+.PHONY: help setup lab test test-browser test-static notebooks workshop run-times site test-site bench lint format clean
 
 help:  ## list these verbs
 	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
@@ -57,7 +58,11 @@ lint: $(STAMP)  ## check style and spelling
 
 test: lint  ## run every test and every notebook (ARGS go to pytest)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env \
-	  --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 $(wildcard notebooks) tests $(ARGS)
+	  --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 \
+	  --ignore=tests/test_site_in_browser.py --ignore=tests/browser $(wildcard notebooks) tests $(ARGS)
+
+test-browser: $(STAMP)  ## run every notebook in JupyterLab in a browser, pictures in build/browser
+	$(RUN) pytest -n 2 --dist worksteal tests/browser $(ARGS)
 
 test-static: $(STAMP)  ## check the form of the notebooks without running them
 	$(RUN) pytest -q tests/test_notebooks_static.py $(ARGS)
@@ -70,6 +75,16 @@ workshop: $(STAMP)  ## write copies, slides and sheets to build/workshop (PLAN=9
 
 run-times: $(STAMP)  ## measure how long each notebook runs, for the teacher's guide
 	$(RUN) workshop run-times
+
+site: $(DOCS_STAMP)  ## build the website in build/site
+	"$(BIN)/python" docs/build.py $(ARGS)
+
+test-site: $(DOCS_STAMP)  ## build the website and look at every page of it in a browser
+	$(RUN) pytest -q -n 2 tests/test_site.py tests/test_site_in_browser.py $(ARGS)
+
+$(DOCS_STAMP): $(STAMP)
+	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[test,docs]"
+	@touch "$(DOCS_STAMP)"
 
 bench: $(BENCH_STAMP)  ## measure the helpers beside other libraries (ARGS=--quick for a short run)
 	$(RUN) benchmarks $(ARGS)

@@ -97,14 +97,15 @@ def test_the_pins_cover_all_that_the_requirements_pull_in():
     assert seen - extras_of_cuda <= set(pinned())
 
 
-def test_the_peers_of_the_benchmarks_are_bounded_and_pinned_and_not_in_environment_yml():
-    """The course needs none of them, and they are skipped by name where they are missing."""
-    peers = requirements(PROJECT["optional-dependencies"]["bench"])
+@pytest.mark.parametrize("extra", ["bench", "docs"])
+def test_what_the_course_does_not_need_is_bounded_and_pinned_and_not_in_environment_yml(extra):
+    """Peers of the benchmarks and what builds the website: `make` installs them when asked to."""
+    peers = requirements(PROJECT["optional-dependencies"][extra])
     for name, requirement in peers.items():
         assert [clause.operator for clause in requirement.specifier] == [">="], name
         (pin,) = pinned()[name].specifier
         assert requirement.specifier.contains(pin.version), name
-    assert not set(peers) & set(conda_packages())
+    assert not set(peers) & (set(conda_packages()) - set(needed()))
 
 
 def test_what_is_installed_meets_the_bounds():
@@ -175,8 +176,8 @@ def fake_python(folder: Path) -> Path:
 @needs_make
 def test_make_lists_its_verbs(checkout):
     said = make(checkout).stdout
-    verbs = ["setup", "lab", "test", "notebooks", "workshop", "run-times", "bench", "lint"]
-    for verb in [*verbs, "format", "clean"]:
+    verbs = ["setup", "lab", "test", "notebooks", "workshop", "run-times", "site", "test-site"]
+    for verb in [*verbs, "bench", "lint", "format", "clean"]:
         assert f"\n  {verb} " in said
     assert said == make(checkout, "help").stdout
 

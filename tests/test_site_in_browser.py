@@ -1,0 +1,433 @@
+"""The website, built from nothing: its files, and every page of it in a real browser.
+
+`make test-site` runs this; `make test` does not, for the sake of its time.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import torch
+from public_names import FLOORS
+from repository_links import sources
+from torch.distributions import MultivariateNormal
+
+from workshop.browser import MATHEMATICS_IS_READY, LocalPage, find_chromium, launched, new_page
+
+pytest.importorskip("sphinx", reason="make test-site installs it")
+bs4 = pytest.importorskip("bs4", reason="make test-site installs it")
+
+ROOT = Path(__file__).parents[1]
+AXE = ROOT / "tests" / "data" / "axe"
+CHROMIUM = find_chromium()
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on this machine")
+
+API = [f"api/{page}" for page, _ in FLOORS.values()]
+WRITTEN = [str(place.with_suffix("")) for place in sources()]
+PAGES = [*WRITTEN, "api/index", *API, "genindex", "search"]
+NOTEBOOKS = [page for page in WRITTEN if page.startswith("notebooks/")]
+PHONE = 390  # pixels wide
+
+FETCHES = re.compile(r"""(?:@import|url\()\s*["'(]*\s*(?:https?:)?//""")
+
+RAW_MATHEMATICS = r"""() => {
+  const faults = [];
+  document.querySelectorAll(".math").forEach(formula => {
+    if (!formula.querySelector("mjx-container")) faults.push(`not set: ${formula.textContent}`);
+    if (formula.querySelector("[data-mml-node=merror]")) faults.push("a formula with an error");
+  });
+  const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const parent = walker.currentNode.parentElement;
+    if (parent.closest("pre, code, script, mjx-container")) continue;
+    const text = walker.currentNode.data;
+    if (/\$[^$]+\$|\\[([]/.test(text)) faults.push(`raw: ${text}`);
+  }
+  return faults;
+}"""
+# axe takes its time over each word of code and each stroke of a formula. Code has the same colours
+# in every cell, so the first cell of each section stands for the others.
+UNSEEN_BY_AXE = ["mjx-container > svg", "div.cell ~ div.cell div.highlight > pre"]
+AXE_RUN = """async (exclude) => (await axe.run({ exclude }, { resultTypes: ["violations"] }))
+  .violations.filter(found => ["serious", "critical"].includes(found.impact))
+  .flatMap(found => found.nodes.slice(0, 3).map(node => `${found.id}: ${node.html.slice(0, 150)}`))
+"""
+TOO_WIDE = """(width) => document.documentElement.scrollWidth <= width ? [] :
+  [...document.querySelectorAll("body *")].filter(el => {
+    const box = el.getBoundingClientRect();
+    return box.width > 0 && box.right > width + 1;
+  }).slice(0, 5).map(el => `wider than ${width} px: <${el.tagName} class="${el.className}">`)
+"""
+IMAGES = """() => [...document.querySelectorAll("img")]
+  .filter(img => !img.complete || !img.naturalWidth).map(img => `not loaded: ${img.src}`)
+"""
+
+
+# The build and its files ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make site` does; a warning is an error."""
+    out = tmp_path_factory.mktemp("built") / "site"
+    command = [sys.executable, ROOT / "docs" / "build.py", out]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stdout + said.stderr
+    return out
+
+
+@functools.cache
+def soup(file: Path):
+    """The parsed page."""
+    return bs4.BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
+
+
+def broken_links(site: Path, page: Path) -> list[str]:
+    """Links, anchors, pictures, scripts and styles of a page that lead nowhere."""
+    found = []
+    for tag in soup(page).find_all(["a", "img", "link", "script", "source"]):
+        address = tag.get("href") or tag.get("src")
+        if not address or urlsplit(address).scheme:
+            continue
+        parts = urlsplit(address)
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page.resolve()
+        if not target.is_relative_to(site.resolve()) or not target.is_file():
+            found.append(f"{page.name}: {address} leads to no file")
+        elif parts.fragment and not is_anchor(target, unquote(parts.fragment)):
+            found.append(f"{page.name}: {address} has no such anchor")
+    return found
+
+
+def is_anchor(page: Path, name: str) -> bool:
+    return page.suffix != ".html" or soup(page).find(id=name) is not None
+
+
+def foreign_addresses(page: Path) -> list[str]:
+    """What a page would load from elsewhere; links that a reader may follow are no such thing."""
+    loads = soup(page).find_all(["img", "script", "link", "iframe", "source"])
+    addresses = [tag.get("src") or tag.get("href") or "" for tag in loads]
+    return [address for address in addresses if urlsplit(address).scheme or address[:2] == "//"]
+
+
+def heading_faults(page: Path) -> list[str]:
+    """One heading of the first level, and no level left out."""
+    body = soup(page).article or soup(page).select_one(".bd-search-container")
+    levels = [int(tag.name[1]) for tag in body.find_all(["h1", "h2", "h3", "h4"])]
+    found = [] if levels.count(1) == 1 else [f"{levels.count(1)} headings of the first level"]
+    steps = zip([0, *levels], levels, strict=False)
+    return found + [f"h{low} after h{high}" for high, low in steps if low > high + 1]
+
+
+def test_the_build_makes_every_page_and_no_other(site):
+    made = {file.relative_to(site).with_suffix("").as_posix() for file in site.rglob("*.html")}
+    assert {page for page in made if not page.startswith("_static/")} == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere_and_nothing_comes_from_elsewhere(site, name):
+    page = site / f"{name}.html"
+    assert not broken_links(site, page)
+    assert not foreign_addresses(page)
+    assert not heading_faults(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_names_the_machine_that_built_it(site, name):
+    text = (site / f"{name}.html").read_text(encoding="utf-8")
+    assert str(ROOT) not in text
+    assert str(site.parent) not in text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_has_a_text(site, name):
+    for picture in soup(site / f"{name}.html").find_all("img"):
+        assert len(picture.get("alt", "").split()) > 5, picture
+
+
+@pytest.mark.parametrize(
+    "text", ['@import "https://a.org/x.css"', "url(//a.org/x)", "@import url('http://a.org')"]
+)
+def test_a_style_sheet_that_fetches_is_noticed(text):
+    assert FETCHES.search(text)
+    assert not FETCHES.search('@import "../basic.css"; url(data:image/svg+xml,http://www.w3.org)')
+
+
+def test_no_style_sheet_fetches_anything(site):
+    sheets = [file for file in site.rglob("*.css") if "LICENSE" not in file.name]
+    assert len(sheets) > 5
+    for file in sheets:
+        text = file.read_text(encoding="utf-8")
+        assert not FETCHES.search(text), file
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_notebook_can_be_downloaded_unchanged(site, name):
+    page = site / f"{name}.html"
+    (link,) = soup(page).select("p.notebook-download a[download]")
+    offered = (page.parent / unquote(link["href"])).read_bytes()
+    assert offered == (ROOT / f"{name}.ipynb").read_bytes()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_each_solution_is_folded_and_its_output_is_not(site, name):
+    cells = json.loads((ROOT / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    solutions = [cell for cell in cells if "solution" in cell["metadata"].get("tags", [])]
+    folded = soup(site / f"{name}.html").select("div.cell details")
+    assert len(folded) == len(solutions) == 3
+    for details, cell in zip(folded, solutions, strict=True):
+        assert "Show the solution" in details.summary.text
+        assert details.pre.text.strip() == "".join(cell["source"]).strip()
+        assert "passed" in details.find_parent("div", class_="cell").text
+        assert "passed" not in details.text
+        assert not details.has_attr("open")
+
+
+def test_the_pages_follow_each_other_in_the_order_of_the_course(site):
+    for here, there in zip(["index", *NOTEBOOKS], NOTEBOOKS, strict=False):
+        page = site / f"{here}.html"
+        link = soup(page).select_one("a.right-next")["href"]
+        assert (page.parent / link).resolve() == (site / f"{there}.html").resolve()
+
+
+def test_what_is_wrong_with_a_page_is_noticed(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<article><h1>a</h1><h3>b</h3><a href="gone.html">x</a><a href="#gone">y</a>'
+        '<script src="https://example.org/x.js"></script><img src="//example.org/x.png"></article>'
+    )
+    assert len(broken_links(tmp_path, page)) == 3  # //example.org has no scheme: it is looked for
+    assert len(foreign_addresses(page)) == 2
+    assert heading_faults(page) == ["h3 after h1"]
+
+
+def test_axe_is_as_it_was_taken_and_names_its_version():
+    (library,) = json.loads((AXE / "versions.json").read_text(encoding="utf-8"))
+    assert f"axe v{library['version']}" in (AXE / "axe.min.js").read_text(encoding="utf-8")
+    for name, entry in library["files"].items():
+        assert hashlib.sha256((AXE / name).read_bytes()).hexdigest() == entry["sha256"]
+
+
+# In a browser --------------------------------------------------------------------------------
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Reader:
+    """Somebody with a browser who looks at the site."""
+
+    local: LocalPage
+    address: str
+
+    @property
+    def page(self):
+        return self.local.page
+
+    def open(self, name: str, query: str = "") -> None:
+        self.page.goto(f"{self.address}/{name}.html{query}", wait_until="load")
+        self.page.wait_for_function(MATHEMATICS_IS_READY)
+
+    def axe(self) -> list[str]:
+        if not self.page.evaluate("() => !!window.axe"):
+            self.page.add_script_tag(path=AXE / "axe.min.js")
+        return self.page.evaluate(AXE_RUN, UNSEEN_BY_AXE)
+
+    def faults(self) -> list[str]:
+        """What is wrong with the page: light and wide, dark and on a phone."""
+        found = self.page.evaluate(RAW_MATHEMATICS) + self.page.evaluate(IMAGES)
+        found += [f"light: {fault}" for fault in self.axe()]
+        self.page.set_viewport_size({"width": PHONE, "height": 844})
+        found += self.page.evaluate(TOO_WIDE, PHONE)
+        self.page.emulate_media(color_scheme="dark")
+        self.page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+        found += [f"dark: {fault}" for fault in self.axe()]
+        return found + self.local.left_the_machine + self.local.complaints
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """Where the site is served: search reads pages, which a browser allows to no local file."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with launched(CHROMIUM) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def window(browser, address) -> LocalPage:
+    """One window for all tests: a new one would have to read every script again."""
+    local = new_page(browser)
+    local.page.context.route(f"{address}/**", lambda route: route.continue_())
+    return local
+
+
+@pytest.fixture
+def reader(window, address) -> Iterator[Reader]:
+    window.page.set_viewport_size({"width": 1280, "height": 900})
+    window.page.emulate_media(media="screen", color_scheme="light")
+    yield Reader(window, address)
+    window.page.evaluate("localStorage.clear()")  # a theme that was chosen
+    window.page.goto("about:blank")
+    window.left_the_machine.clear()
+    window.complaints.clear()
+
+
+@needs_browser
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_accessible_and_fits_a_phone(reader, name):
+    reader.open(name)
+    assert not reader.faults()
+
+
+@needs_browser
+def test_faults_are_noticed(reader):
+    reader.open("notation")
+    reader.page.evaluate("""() => {
+      document.querySelector("article").insertAdjacentHTML("beforeend",
+        '<p>$x$</p><span class="math">y</span><p style="color: #ccc; background: #fff">pale</p>' +
+        '<img src="gone.png"><div style="width: 999px">wide</div>');
+      fetch("https://example.org/").catch(() => {});
+      console.error("oh");
+    }""")
+    reader.page.wait_for_function("[...document.images].every(image => image.complete)")
+    words = [
+        "raw: $x$",
+        "not set: y",
+        "color-contrast",
+        "image-alt",
+        "not loaded",
+        "wider than 390",
+    ]
+    found = "\n".join(reader.faults())
+    for word in [*words, "https://example.org/", "oh"]:
+        assert word in found
+
+
+@needs_browser
+def test_the_search_finds_a_name_in_notebooks_and_helpers(reader):
+    reader.open("index")
+    reader.page.keyboard.press("Control+k")
+    reader.page.keyboard.type("scale_tril")
+    reader.page.keyboard.press("Enter")
+    reader.page.wait_for_selector("#search-results li a")
+    reader.page.wait_for_function(
+        "document.querySelector('.search-summary')?.textContent.includes('found')"
+    )
+    found = {
+        urlsplit(a).path
+        for a in reader.page.eval_on_selector_all(
+            "#search-results li a", "links => links.map(link => link.href)"
+        )
+    }
+    assert {"/notebooks/01_cholesky_theory.html", "/notation.html"} <= found
+    assert any(path.startswith("/api/") for path in found)
+    assert not reader.local.left_the_machine + reader.local.complaints
+
+
+@needs_browser
+def test_a_solution_unfolds_by_keyboard(reader):
+    reader.open(NOTEBOOKS[0])
+    code = reader.page.locator("div.cell details pre").first
+    assert not code.is_visible()
+    reader.page.locator("div.cell details summary").first.focus()
+    reader.page.keyboard.press("Enter")
+    assert code.is_visible()
+
+
+@needs_browser
+def test_the_first_key_leads_past_the_navigation(reader):
+    reader.open(NOTEBOOKS[0])
+    reader.page.keyboard.press("Tab")
+    focused = "document.activeElement"
+    assert reader.page.evaluate(f"{focused}.textContent.trim()") == "Skip to main content"
+    reader.page.keyboard.press("Enter")
+    reader.page.keyboard.press("Tab")
+    assert reader.page.evaluate(f"!!{focused}.closest('main')")
+
+
+@needs_browser
+def test_the_theme_can_be_chosen(reader):
+    reader.open("index")
+    reader.page.emulate_media(color_scheme="light")
+    seen = []
+    for theme in ("Dark", "Light"):
+        reader.page.get_by_role("button", name="Color mode").click()
+        reader.page.get_by_role("button", name=theme, exact=True).click()
+        seen.append(reader.page.evaluate("document.documentElement.dataset.theme"))
+    assert seen == ["dark", "light"]
+
+
+def real_message() -> str:
+    try:
+        MultivariateNormal(torch.zeros(3), covariance_matrix=-torch.eye(3))
+    except ValueError as error:
+        return str(error)
+    raise AssertionError("expected an error")
+
+
+@needs_browser
+def test_the_error_finder_finds_words_and_whole_messages(reader):
+    reader.open("errors")
+    visible = ".error-entry:not([hidden]) > h3"
+    box = reader.page.get_by_label("Paste your message")
+
+    def titles(typed: str) -> list[str]:
+        box.fill(typed)
+        return [text.rstrip("#") for text in reader.page.locator(visible).all_text_contents()]
+
+    everything = titles("")
+    assert len(everything) > 40
+    assert titles("second time") == ["A second backward"]
+    found = titles(real_message())
+    assert "The covariance is not positive definite" in found
+    assert len(found) < 8
+    assert titles("zzz yyy") == []
+    assert "Nothing fits" in reader.page.get_by_role("status").text_content()
+    assert titles("") == everything
+
+
+@needs_browser
+def test_the_pages_can_be_read_without_scripts(browser, address):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{address}/errors.html")
+    assert page.locator(".error-entry").last.is_visible()
+    page.goto(f"{address}/{NOTEBOOKS[0]}.html")
+    assert page.locator("div.cell").last.is_visible()
+    page.context.close()
+
+
+@needs_browser
+def test_the_printed_page_is_the_article_alone(reader):
+    reader.open(NOTEBOOKS[1])
+    reader.page.emulate_media(media="print")
+    for gone in (
+        ".bd-sidebar-primary",
+        ".bd-header-article",
+        ".notebook-download",
+        ".prev-next-footer",
+    ):
+        assert not reader.page.locator(gone).first.is_visible(), gone
+    assert reader.page.locator("article h1").is_visible()
+    cut = "all => all.filter(box => box.scrollWidth > box.clientWidth + 1).length"
+    assert reader.page.eval_on_selector_all("article pre", cut) == 0
