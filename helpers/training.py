@@ -15,6 +15,7 @@ from torch import Tensor
 
 from helpers.checkpoints import load_checkpoint, save_checkpoint
 from helpers.devices import widest_dtype
+from helpers.gaussian import rows_of_a_chunk
 from helpers.history import History, Recorder
 from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective, make_objective
@@ -155,20 +156,23 @@ class _Run:
         saved = time.monotonic()
         if not self.recorder.rows["step"]:
             self._record()
-        with ProgressBar(max_steps, progress, done=self.n_steps) as bar:
-            while self.n_steps < max_steps:
-                if n_batches is None and self.worst_gap <= tol:
-                    break
-                self.recorder.start()
-                self._step(next(batches))
-                self.recorder.stop()
-                self.n_steps += 1
-                bar.advance()
-                if _is_due(self.n_steps, n_batches, max_steps):
-                    self._record()
-                if self.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    self._save()
-                    saved = time.monotonic()
+        try:
+            with ProgressBar(max_steps, progress, done=self.n_steps) as bar:
+                while self.n_steps < max_steps:
+                    if n_batches is None and self.worst_gap <= tol:
+                        break
+                    self.recorder.start()
+                    self._step(next(batches))
+                    self.recorder.stop()
+                    self.n_steps += 1
+                    bar.advance()
+                    if _is_due(self.n_steps, n_batches, max_steps):
+                        self._record()
+                    if self.checkpoint is not None and time.monotonic() > saved + CHECKPOINT_SECONDS:
+                        self._save()
+                        saved = time.monotonic()
+        finally:
+            self.stepper.write()  # who interrupts keeps what was learnt
         if self.checkpoint is not None:
             self._save()
         return self._history(converged=self.worst_gap <= tol)
@@ -204,8 +208,8 @@ class _Run:
         while True:
             epoch, first = divmod(step, n_batches)
             before = step
-            for batch in islice(self._epoch(epoch), first, None):
-                yield batch.to(device=self.device, dtype=dtype)
+            for batch in islice(self._epoch(epoch, dtype), first, None):
+                yield batch
                 step += 1
             if step - before < n_batches - first:
                 raise ValueError(
@@ -213,23 +217,22 @@ class _Run:
                     f"got {first + step - before}"
                 )
 
-    def _epoch(self, epoch: int) -> Iterator[Tensor]:
+    def _epoch(self, epoch: int, dtype: torch.dtype) -> Iterator[Tensor]:
         """The batches of an epoch: as they come, or in an order of our own."""
         if self.objective.batches is not None:
-            yield from (as_tensor(unwrap(batch), "data") for batch in self.objective.batches)
+            for batch in self.objective.batches:
+                yield as_tensor(unwrap(batch), "data").to(device=self.device, dtype=dtype)
             return
-        samples = self.objective.samples  # (*batch, n, d)
+        samples, size = self.objective.samples, self.settings["batch_size"]  # (*batch, n, d)
         # An order that depends on seed and epoch alone, so that a resumed fit meets it again.
         generator = torch.Generator().manual_seed(
             (1_000_003 * self.settings["seed"] + epoch) % 2**63
         )
         order = torch.randperm(samples.shape[-2], generator=generator)
-        if isinstance(samples, np.ndarray):  # on the disk
-            for index in order.split(self.settings["batch_size"]):
-                yield as_tensor(samples[..., index.numpy(), :], "data")
-        else:
-            for index in order.to(self.device).split(self.settings["batch_size"]):
-                yield samples.index_select(-2, index)
+        # Fetching one batch takes as long as fetching many, and cutting them apart takes no time.
+        n_together = max(1, rows_of_a_chunk(samples, samples.shape[:-2]) // size)
+        for index in order.split(n_together * size):
+            yield from _rows(samples, index).to(device=self.device, dtype=dtype).split(size, dim=-2)
 
     def _step(self, batch: Any) -> None:
         try:
@@ -238,7 +241,6 @@ class _Run:
             self._record()  # raises FloatingPointError if that is why
             raise
 
-    @torch.no_grad()
     def _record(self) -> None:
         gap = self.stepper.gap()
         self.worst_gap = gap.max().item() if gap.numel() else 0.0  # NaN if any is
@@ -253,6 +255,7 @@ class _Run:
         )
 
     def _save(self) -> None:
+        self.stepper.write()
         state = {
             "settings": self.settings,
             "data": {name: value.cpu() for name, value in self.objective.fingerprint().items()},
@@ -342,6 +345,13 @@ def _max_steps(optimizer: Any, n_batches: int | None, max_steps: Any) -> int:
     if n_batches is None:
         return FULL_BATCH_STEPS.get(key, 2000)
     return MINI_BATCH_EPOCHS.get(key, 50) * n_batches
+
+
+def _rows(samples: Tensor | np.ndarray, index: Tensor) -> Tensor:
+    """Some rows of samples (*batch, n, d), which may lie on the disk."""
+    if isinstance(samples, np.ndarray):
+        return as_tensor(samples[..., index.numpy(), :], "data")
+    return samples.index_select(-2, index.to(samples.device))
 
 
 def _is_due(step: int, n_batches: int | None, max_steps: int) -> bool:

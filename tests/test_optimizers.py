@@ -190,6 +190,7 @@ def test_the_online_form_waits_for_a_covariance_and_then_has_the_exact_one(batch
     stepper = OnlineNaturalGradient(model, make_objective(model, data, CPU))
     for seen, batch in enumerate(data.split(batch_size), start=1):
         stepper.step(batch)
+        stepper.write()
         n = min(seen * batch_size, 40)
         if n <= 3:
             assert torch.equal(model.scale_tril, torch.eye(3).double())
@@ -206,6 +207,7 @@ def test_the_online_form_waits_where_the_first_samples_repeat():
     stepper = OnlineNaturalGradient(model, make_objective(model, data, CPU))
     for batch in data.split(5):
         stepper.step(batch)
+        stepper.write()
     expected = torch.cov(data.T, correction=0)
     torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
 
