@@ -223,7 +223,7 @@ def divergence(whitened: Tensor, shift: Tensor | None) -> Tensor:
     squares = whitened.square().sum(dim=(-2, -1)) - whitened.shape[-1]
     if shift is not None:
         squares = squares + shift.square().sum(dim=(-2, -1))
-    return 0.5 * (squares - log_det(whitened, validate_args=False))
+    return 0.5 * squares - whitened.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
 
 
 def marginal(gaussian: Any, dims: Sequence[int]) -> Gaussian:
@@ -364,11 +364,16 @@ def inverse_factor(scale_tril: Tensor) -> Tensor:
     In float64, so that rounding it to the dtype of the samples is all the error that it brings.
     """
     wide = scale_tril.to(widest_dtype(scale_tril.device))
-    d = wide.shape[-1]
-    if d <= LARGEST_SUBSTITUTION and wide.numel() >= MANY:
-        return _by_substitution(wide).to(scale_tril.dtype)
-    identity = torch.eye(d, dtype=wide.dtype, device=wide.device)
-    return torch.linalg.solve_triangular(wide, identity, upper=False).to(scale_tril.dtype)
+    return solve_for_inverse(wide).to(scale_tril.dtype)
+
+
+def solve_for_inverse(scale_tril: Tensor) -> Tensor:
+    """L^-1, (*batch, d, d), in the dtype of L."""
+    d = scale_tril.shape[-1]
+    if d <= LARGEST_SUBSTITUTION and scale_tril.numel() >= MANY:
+        return _by_substitution(scale_tril)
+    identity = torch.eye(d, dtype=scale_tril.dtype, device=scale_tril.device)
+    return torch.linalg.solve_triangular(scale_tril, identity, upper=False)
 
 
 def _by_substitution(scale_tril: Tensor) -> Tensor:

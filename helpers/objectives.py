@@ -61,7 +61,7 @@ class LikelihoodObjective:
         self.statistics = statistics
         self.optimum = maximum_likelihood(statistics)  # raises where there is none
         self.minimum = entropy(self.optimum.scale_tril, validate_args=False)
-        self.count: int | None = int(statistics.count.min()) if statistics.count.numel() else None
+        self.count: int | None = statistics.fewest
         self.covariance_matrix = statistics.covariance_matrix(correction=0)  # divided by n
 
     @property

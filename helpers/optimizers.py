@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from helpers.gaussian import inverse_factor
+from helpers.gaussian import solve_for_inverse
 from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective
 from helpers.statistics import mean_log_prob, whiten
@@ -113,7 +113,7 @@ def natural_turn(whitened: Tensor) -> Tensor:
         Lower triangular, positive on the diagonal; NaN where A is not.
     """
     scale = whitened.diagonal(dim1=-2, dim2=-1).sqrt()  # (*batch, d)
-    return (whitened / scale[..., None, :]).tril()
+    return (whitened / scale.unsqueeze(-2)).tril_()
 
 
 class FactorStepper(Stepper):
@@ -126,6 +126,7 @@ class FactorStepper(Stepper):
     def __init__(self, model: CovarianceModel, objective: Objective) -> None:
         super().__init__(model, objective)
         self.dtype = objective.covariance_matrix.dtype
+        self.rounds = model.scale.log_diagonal.dtype != self.dtype
         self.is_ahead = False  # of the model
         self._read()
 
@@ -137,7 +138,7 @@ class FactorStepper(Stepper):
     def inverse(self) -> Tensor:
         """L^-1, (*batch, d, d): solved for once, for the gap and for the step after it."""
         if self._inverse is None:
-            self._inverse = inverse_factor(self.scale_tril)
+            self._inverse = solve_for_inverse(self.scale_tril)
         return self._inverse
 
     def write(self) -> None:
@@ -163,7 +164,7 @@ class FactorStepper(Stepper):
     def _move(self, loc: Tensor | None, scale_tril: Tensor) -> None:
         self.loc, self.scale_tril, self._inverse = loc, scale_tril, None
         self.is_ahead = True
-        if self.model.scale.log_diagonal.dtype != self.dtype:
+        if self.rounds:
             self.write()
             self._read()
 
@@ -181,7 +182,8 @@ class NaturalGradient(FactorStepper):
 
     def step(self, batch: Any) -> None:
         """The step of `natural_step`; for the mean, one of length one ends at the sample mean."""
-        whitened = self.inverse @ self.objective.covariance_matrix @ self.inverse.mT  # A
+        inverse = self.inverse
+        whitened = inverse @ self.objective.covariance_matrix @ inverse.mT  # A
         self._move(self.objective.loc, self.scale_tril @ natural_turn(whitened))  # L T
 
 
@@ -293,7 +295,7 @@ class OnlineNaturalGradient(FactorStepper):
         if seen <= self.model.dim:
             return
         covariance = second - mean.unsqueeze(-1) * mean.unsqueeze(-2)
-        scale_tril, failed = try_cholesky(covariance, torch.tensor(seen))
+        scale_tril, failed = try_cholesky(covariance, seen)
         if not bool(failed.any()):
             self._move(origin + mean, scale_tril)
 
@@ -319,7 +321,8 @@ class GradientDescent(Stepper):
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            loss = self.model(batch, validate_args=False).sum()
+            loss = self.model(batch, validate_args=False)
+            loss = loss.sum() if loss.dim() else loss
             if not math.isfinite(loss.item()):
                 raise ValueError(f"loss: expected a finite value, got {loss.item()}")
             loss.backward()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,11 @@ class SufficientStatistics:
         """Shape of the batch: one Gaussian an element."""
         return self.mean.shape[:-1]
 
+    @cached_property
+    def fewest(self) -> int | None:
+        """Number of samples, of the batch element that has the fewest; None if there is none."""
+        return int(self.count.min()) if self.count.numel() else None
+
     def merge(self, other: SufficientStatistics) -> SufficientStatistics:
         r"""Statistics of both sets of samples together.
 
@@ -213,11 +219,10 @@ class SufficientStatistics:
             If there are not more samples than `correction`.
         """
         correction = require_count(correction, "correction", minimum=0)
-        fewest = int(self.count.min()) if self.count.numel() else correction + 1
-        if fewest <= correction:
+        if self.fewest is not None and self.fewest <= correction:
             raise ValueError(
                 f"count: expected more than {correction} samples for correction={correction}, "
-                f"got {fewest}"
+                f"got {self.fewest}"
             )
         return self.scatter / (self.count - correction)[..., None, None]
 
