@@ -88,6 +88,4 @@ def _require_varying(statistics: SufficientStatistics) -> None:
     if bool(constant.any()):
         *element, column = constant.nonzero()[0].tolist()
         where = f" in batch element {tuple(element)}" if element else ""
-        raise ValueError(
-            f"data: expected columns that vary, got a constant column {column}{where}"
-        )
+        raise ValueError(f"data: expected columns that vary, got a constant column {column}{where}")

@@ -143,13 +143,8 @@ class FactorStepper(Stepper):
 
     def write(self) -> None:
         """Let the model have the mean and the factor; one that learnt nothing is left alone."""
-        if not self.is_ahead:
-            return
-        if isinstance(self.model, GaussianLikelihood):
-            self.model.assign(self.loc, self.scale_tril, validate_args=False)
-        else:
-            self.model.scale.assign(self.scale_tril, validate_args=False)
-        self.is_ahead = False
+        if self.is_ahead:
+            self._assign()
 
     def state_dict(self) -> dict[str, Any]:
         """Mean and factor, without the rounding of the model's parameters."""
@@ -165,8 +160,15 @@ class FactorStepper(Stepper):
         self.loc, self.scale_tril, self._inverse = loc, scale_tril, None
         self.is_ahead = True
         if self.rounds:
-            self.write()
+            self._assign()
             self._read()
+
+    def _assign(self) -> None:
+        if isinstance(self.model, GaussianLikelihood):
+            self.model.assign(self.loc, self.scale_tril, validate_args=False)
+        else:
+            self.model.scale.assign(self.scale_tril, validate_args=False)
+        self.is_ahead = False
 
     def _read(self) -> None:
         loc = getattr(self.model, "loc", None)  # a CovarianceLearner has none
@@ -256,15 +258,16 @@ class OnlineNaturalGradient(FactorStepper):
     def __init__(self, model: GaussianLikelihood, objective: Objective) -> None:
         super().__init__(model, objective)
         nothing = torch.zeros_like(objective.loc)
+        self.n_factorised = 0  # samples seen when mean and factor were last computed
         self.moments = Moments(0, nothing, nothing, torch.zeros_like(objective.covariance_matrix))
 
     def step(self, batch: Tensor) -> None:
         """Move the moments; the factor is computed when someone asks for the model."""
         seen, origin, mean, second = self.moments
+        batch, n = batch.to(self.dtype), batch.shape[-2]  # (*batch, n, d)
         if seen == 0:
-            origin = batch.to(self.dtype).mean(dim=-2)  # near the data, so that no digits are lost
-        centred = batch.to(self.dtype) - origin.unsqueeze(-2)  # (*batch, n, d)
-        n = centred.shape[-2]
+            origin = batch.mean(dim=-2)  # near the data, so that no digits are lost
+        centred = batch - origin.unsqueeze(-2)
         rate = n / (seen + n)
         mean = mean.lerp(centred.mean(dim=-2), rate)  # of x - origin
         second = second.lerp(centred.mT @ centred / n, rate)
@@ -292,12 +295,15 @@ class OnlineNaturalGradient(FactorStepper):
 
     def _factorise(self) -> None:
         seen, origin, mean, second = self.moments
-        if seen <= self.model.dim:
+        if seen == self.n_factorised:
             return
+        self.n_factorised = seen
         covariance = second - mean.unsqueeze(-1) * mean.unsqueeze(-2)
         scale_tril, failed = try_cholesky(covariance, seen)
         if not bool(failed.any()):
-            self._move(origin + mean, scale_tril)
+            # Data without a batch serve every model of one.
+            loc, factor = self.loc, self.scale_tril
+            self._move((origin + mean).expand_as(loc), scale_tril.expand_as(factor))
 
 
 class GradientDescent(Stepper):

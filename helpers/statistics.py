@@ -37,6 +37,8 @@ from helpers.validation import (
     require_shape,
 )
 
+THIN, TALL = 32, 2**12  # columns and rows of samples whose products are summed in blocks
+BLOCKS = 16
 SMALL = 2**16  # numbers in the data; below, the density of each sample takes no more time or memory
 
 
@@ -428,13 +430,24 @@ def _moments(chunk: Tensor, origin: Tensor, desk: _Desk) -> tuple[int, Tensor, T
     """Count of samples (*batch, n, d), their mean (*batch, d) and products seen from `origin`."""
     n = chunk.shape[-2]
     centred = desk.centre(chunk, origin)
-    return n, centred.sum(dim=-2) / max(1, n), centred.mT @ centred
+    return n, centred.sum(dim=-2) / max(1, n), _products(centred)
+
+
+def _products(centred: Tensor) -> Tensor:
+    """X^T X of samples (*batch, n, d): in blocks of rows, where one product keeps one core busy."""
+    n, d = centred.shape[-2:]
+    if centred.dim() > 2 or d > THIN or n < TALL:
+        return centred.mT @ centred
+    whole = n - n % BLOCKS
+    blocks = centred[:whole].view(BLOCKS, -1, d)
+    rest = centred[whole:]
+    return (blocks.mT @ blocks).sum(dim=0) + rest.mT @ rest
 
 
 def _around_one_mean(
     counts: Sequence[int], origins: Tensor, shifts: Tensor, scatter: Tensor
 ) -> SufficientStatistics:
-    """Statistics of k chunks: means origin + shift, (*batch, k, d), each scatter from its origin."""
+    """Statistics of k chunks with means origin + shift, (*batch, k, d), and products from there."""
     wide = {"dtype": scatter.dtype, "device": scatter.device}
     n, weight = sum(counts), torch.tensor(counts, **wide)[:, None]  # (k, 1)
     shifts = shifts.to(**wide)

@@ -151,31 +151,34 @@ class _Run:
 
     def train(self, n_batches: int | None, progress: bool | None) -> History:
         """Step until the gap is small enough or the steps are used up."""
+        try:
+            self._loop(n_batches, progress)
+        finally:
+            self.stepper.write()  # who interrupts keeps what was learnt
+        if self.checkpoint is not None:
+            self._save()
+        return self._history(converged=self.worst_gap <= self.settings["tol"])
+
+    def _loop(self, n_batches: int | None, progress: bool | None) -> None:
         max_steps, tol = self.settings["max_steps"], self.settings["tol"]
         batches = self._batches(n_batches)
         saved = time.monotonic()
         if not self.recorder.rows["step"]:
             self._record()
-        try:
-            with ProgressBar(max_steps, progress, done=self.n_steps) as bar:
-                while self.n_steps < max_steps:
-                    if n_batches is None and self.worst_gap <= tol:
-                        break
-                    self.recorder.start()
-                    self._step(next(batches))
-                    self.recorder.stop()
-                    self.n_steps += 1
-                    bar.advance()
-                    if _is_due(self.n_steps, n_batches, max_steps):
-                        self._record()
-                    if self.checkpoint is not None and time.monotonic() > saved + CHECKPOINT_SECONDS:
-                        self._save()
-                        saved = time.monotonic()
-        finally:
-            self.stepper.write()  # who interrupts keeps what was learnt
-        if self.checkpoint is not None:
-            self._save()
-        return self._history(converged=self.worst_gap <= tol)
+        with ProgressBar(max_steps, progress, done=self.n_steps) as bar:
+            while self.n_steps < max_steps:
+                if n_batches is None and self.worst_gap <= tol:
+                    break
+                self.recorder.start()
+                self._step(next(batches))
+                self.recorder.stop()
+                self.n_steps += 1
+                bar.advance()
+                if _is_due(self.n_steps, n_batches, max_steps):
+                    self._record()
+                if self.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same fit."""

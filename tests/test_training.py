@@ -166,6 +166,10 @@ def test_data_without_batch_serve_every_model():
     assert fit(model, data, optimizer="lbfgs").converged
     expected = torch.cov(data.T, correction=0).expand(2, 2, 2)
     torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-4, atol=1e-4)
+    for options in ({}, {"batch_size": 10}):  # the online form has moments without a batch
+        model = GaussianLikelihood(2, (2,), **DOUBLE)
+        assert fit(model, data, **options).gap.shape[1:] == (2,)
+        torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
     targets = CovarianceLearner(2, (2,), **DOUBLE)
     assert fit(targets, expected[0]).converged
     torch.testing.assert_close(targets.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
