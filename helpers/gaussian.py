@@ -29,8 +29,8 @@ from helpers.validation import (
 
 LOG_2PI = math.log(2 * math.pi)
 CHUNK = 2**19  # numbers in a chunk of samples: smaller pays for calls, larger leaves the cache
-LARGEST_SUBSTITUTION = 3  # variables; beyond, a call of LAPACK for each matrix is as fast
-MANY = 2**11  # numbers in a batch of matrices; below, its calls take less time than those of torch
+LARGEST_SUBSTITUTION = 5  # variables; beyond, a solver that takes one matrix at a time is as fast
+MANY = 60  # matrices for each entry of one; below, the solver is as fast
 LARGEST_INVERSE = 256  # variables; beyond, triangular solves are as fast and more accurate
 
 
@@ -370,7 +370,7 @@ def inverse_factor(scale_tril: Tensor) -> Tensor:
 def solve_for_inverse(scale_tril: Tensor) -> Tensor:
     """L^-1, (*batch, d, d), in the dtype of L."""
     d = scale_tril.shape[-1]
-    if d <= LARGEST_SUBSTITUTION and scale_tril.numel() >= MANY:
+    if d <= LARGEST_SUBSTITUTION and scale_tril.numel() >= MANY * d**4:
         return _by_substitution(scale_tril)
     identity = torch.eye(d, dtype=scale_tril.dtype, device=scale_tril.device)
     return torch.linalg.solve_triangular(scale_tril, identity, upper=False)

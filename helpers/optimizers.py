@@ -302,8 +302,7 @@ class OnlineNaturalGradient(FactorStepper):
         scale_tril, failed = try_cholesky(covariance, seen)
         if not bool(failed.any()):
             # Data without a batch serve every model of one.
-            loc, factor = self.loc, self.scale_tril
-            self._move((origin + mean).expand_as(loc), scale_tril.expand_as(factor))
+            self._move(origin + mean, scale_tril.expand_as(self.scale_tril))
 
 
 class GradientDescent(Stepper):

@@ -277,6 +277,25 @@ def test_float32_is_no_worse_than_two_passes(case):
     assert ours <= relative_error(two_pass(data), truth)
 
 
+@pytest.mark.usefixtures("_small_chunks")
+def test_a_first_chunk_that_is_far_away_spoils_nothing():
+    """Were all chunks centred on its mean, what it is away would enter each of them, squared."""
+    data = random_samples(20_000, 3).float()
+    data[:8] += 1000  # and the eight are a chunk
+    truth = two_pass(data.double())
+    assert relative_error(SufficientStatistics.from_data(data), truth) <= 4 * eps(torch.float32)
+
+
+@pytest.mark.usefixtures("_small_chunks")
+def test_gradients_reach_the_data_through_every_chunk():
+    data = correlated_samples(40, 3).requires_grad_()
+    statistics = SufficientStatistics.from_data(data)
+    (ours,) = torch.autograd.grad(statistics.scatter.sum() + statistics.mean.sum(), data)
+    whole = two_pass(data)
+    (expected,) = torch.autograd.grad(whole.scatter.sum() + whole.mean.sum(), data)
+    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)  # sums of 40 terms
+
+
 @pytest.mark.parametrize("n", [16, 37, 48])
 def test_products_in_blocks_are_the_product(n, monkeypatch):
     monkeypatch.setattr(statistics, "TALL", 0)

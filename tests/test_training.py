@@ -205,9 +205,11 @@ def test_mini_batches_record_at_powers_of_two_and_epochs():
     assert history.step.tolist() == [0, 1, 2, 3, 4, 6, 8, 9, 10]  # epochs have three batches
 
 
-def test_every_sample_counts_once_in_an_epoch(monkeypatch):
+@pytest.mark.parametrize("numbers", [50, 2**19])  # fetched together: one batch, an epoch
+def test_every_sample_counts_once_in_an_epoch(numbers, monkeypatch):
     from helpers.optimizers import OnlineNaturalGradient
 
+    monkeypatch.setattr("helpers.gaussian.CHUNK", numbers)
     batches, step = [], OnlineNaturalGradient.step
 
     def spy(self, batch):
