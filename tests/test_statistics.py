@@ -265,7 +265,7 @@ HARD = {
     "drifting": lambda x: x + torch.linspace(0, 1e4, len(x)).double()[:, None],
     "a jump": lambda x: x + 1e6 * (torch.arange(len(x)) < len(x) // 2)[:, None],
     # Each chunk of 2^16 rows is centred on the mean of the one before, which is far away.
-    "to and fro": lambda x: x + 1e6 * (torch.arange(len(x)) // 2**16 % 2)[:, None],
+    "zigzag": lambda x: x + 1e6 * (torch.arange(len(x)) // 2**16 % 2)[:, None],
 }
 
 
