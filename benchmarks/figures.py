@@ -76,7 +76,7 @@ def lines(rows: Sequence[Row]) -> Figure:
         for place, name in enumerate(dict.fromkeys(row["contestant"] for row in own)):
             points = [(row["size"], row["seconds"]) for row in own if row["contestant"] == name]
             exponent = exponents[f"exponent of {variable}", name]
-            label = f"{name.removeprefix('helpers, ')}: {variable}^{exponent:.1f}"
+            label = f"{name.removeprefix('helpers, ')}: {power(variable, exponent)}"
             ax.loglog(
                 *zip(*points, strict=True),
                 color=COLORS[("estimate", "data", "warning")[place]],
@@ -87,6 +87,11 @@ def lines(rows: Sequence[Row]) -> Figure:
         ax.legend(loc="upper left")
     axes[0, 0].set_ylabel("time (s)")
     return fig
+
+
+def power(variable: str, exponent: float) -> str:
+    """How a time grows: "n^1.5", or "flat" where the exponent rounds to zero."""
+    return "flat" if abs(exponent) < 0.05 else f"{variable}^{exponent:.1f}"
 
 
 def _dots(ax: Axes, rows: Sequence[Row], field: str) -> None:

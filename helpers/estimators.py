@@ -43,11 +43,14 @@ def maximum_likelihood(data: Any) -> Gaussian:
     Anderson (2003), An Introduction to Multivariate Statistical Analysis, section 3.2.
     """
     statistics = as_statistics(data)
-    require_maximum(statistics)
+    _require_enough(statistics)
     covariance = statistics.covariance_matrix(correction=0)
-    return Gaussian(
-        statistics.mean, cholesky_factor(covariance, "data: covariance", statistics.count)
-    )
+    try:
+        factor = cholesky_factor(covariance, "data: covariance", statistics.count)
+    except ValueError:
+        _require_varying(statistics)  # the most frequent reason has words of its own
+        raise
+    return Gaussian(statistics.mean, factor)
 
 
 def minimum_nll(data: Any) -> Tensor:
@@ -72,19 +75,17 @@ def minimum_nll(data: Any) -> Tensor:
     return entropy(maximum_likelihood(data).scale_tril, validate_args=False)
 
 
-def require_maximum(statistics: SufficientStatistics, name: str = "data") -> None:
-    """Raise ValueError where the likelihood has no maximum, and say why."""
-    d = statistics.dim
-    fewest = int(statistics.count.min()) if statistics.count.numel() else d + 1
-    if fewest <= d:
+def _require_enough(statistics: SufficientStatistics) -> None:
+    if statistics.fewest is not None and statistics.fewest <= statistics.dim:
         raise ValueError(
-            f"{name}: expected more samples than the {d} variables, got {fewest}; "
-            f"with so few the likelihood has no maximum"
+            f"data: expected more samples than the {statistics.dim} variables, "
+            f"got {statistics.fewest}; with so few the likelihood has no maximum"
         )
+
+
+def _require_varying(statistics: SufficientStatistics) -> None:
     constant = statistics.scatter.diagonal(dim1=-2, dim2=-1) <= 0  # (*batch, d)
     if bool(constant.any()):
         *element, column = constant.nonzero()[0].tolist()
         where = f" in batch element {tuple(element)}" if element else ""
-        raise ValueError(
-            f"{name}: expected columns that vary, got a constant column {column}{where}"
-        )
+        raise ValueError(f"data: expected columns that vary, got a constant column {column}{where}")

@@ -29,6 +29,8 @@ from helpers.validation import (
 
 LOG_2PI = math.log(2 * math.pi)
 CHUNK = 2**19  # numbers in a chunk of samples: smaller pays for calls, larger leaves the cache
+LARGEST_SUBSTITUTION = 5  # variables; beyond, a solver that takes one matrix at a time is as fast
+MANY = 60  # matrices for each entry of one; below, the solver is as fast
 LARGEST_INVERSE = 256  # variables; beyond, triangular solves are as fast and more accurate
 
 
@@ -208,12 +210,20 @@ def kl_divergence(p: Any, q: Any, *, validate_args: bool = True) -> Tensor:
     if validate_args:
         p, q = _as_comparable(p, q)
     whitened = torch.linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False)
+    delta = (p.loc - q.loc)[..., None]  # (*batch, d, 1)
+    shift = torch.linalg.solve_triangular(q.scale_tril, delta, upper=False)
+    return divergence(whitened, shift)
+
+
+def divergence(whitened: Tensor, shift: Tensor | None) -> Tensor:
+    """`kl_divergence` from W, (*batch, d, d), and L_q^-1 (mu_p - mu_q), (*batch, d, 1).
+
+    No shift stands for equal means.
+    """
     squares = whitened.square().sum(dim=(-2, -1)) - whitened.shape[-1]
-    if p.loc is not q.loc:
-        delta = (p.loc - q.loc)[..., None]  # (*batch, d, 1)
-        shift = torch.linalg.solve_triangular(q.scale_tril, delta, upper=False)
+    if shift is not None:
         squares = squares + shift.square().sum(dim=(-2, -1))
-    return 0.5 * (squares - log_det(whitened, validate_args=False))
+    return 0.5 * squares - whitened.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
 
 
 def marginal(gaussian: Any, dims: Sequence[int]) -> Gaussian:
@@ -354,8 +364,28 @@ def inverse_factor(scale_tril: Tensor) -> Tensor:
     In float64, so that rounding it to the dtype of the samples is all the error that it brings.
     """
     wide = scale_tril.to(widest_dtype(scale_tril.device))
-    identity = torch.eye(wide.shape[-1], dtype=wide.dtype, device=wide.device)
-    return torch.linalg.solve_triangular(wide, identity, upper=False).to(scale_tril.dtype)
+    return solve_for_inverse(wide).to(scale_tril.dtype)
+
+
+def solve_for_inverse(scale_tril: Tensor) -> Tensor:
+    """L^-1, (*batch, d, d), in the dtype of L."""
+    d = scale_tril.shape[-1]
+    if d <= LARGEST_SUBSTITUTION and scale_tril.numel() >= MANY * d**4:
+        return _by_substitution(scale_tril)
+    identity = torch.eye(d, dtype=scale_tril.dtype, device=scale_tril.device)
+    return torch.linalg.solve_triangular(scale_tril, identity, upper=False)
+
+
+def _by_substitution(scale_tril: Tensor) -> Tensor:
+    """L^-1, (*batch, d, d), row by row: for all of a large batch at once, where a solver loops."""
+    inverse = torch.zeros_like(scale_tril)
+    for i in range(scale_tril.shape[-1]):
+        pivot = scale_tril[..., i, i]  # (*batch,)
+        inverse[..., i, i] = pivot.reciprocal()
+        if i > 0:
+            known = scale_tril[..., i, None, :i] @ inverse[..., :i, :i]  # (*batch, 1, i)
+            inverse[..., i, :i] = known[..., 0, :] / -pivot[..., None]
+    return inverse
 
 
 def rows_of_a_chunk(value: Tensor, batch_shape: torch.Size) -> int:

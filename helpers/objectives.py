@@ -11,7 +11,7 @@ from torch import Tensor
 
 from helpers.devices import to_device, widest_dtype
 from helpers.estimators import maximum_likelihood
-from helpers.gaussian import Gaussian, entropy, kl_divergence
+from helpers.gaussian import Gaussian, divergence, entropy, kl_divergence
 from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
 from helpers.statistics import SufficientStatistics, collect_batches, unwrap
 from helpers.validation import (
@@ -61,7 +61,7 @@ class LikelihoodObjective:
         self.statistics = statistics
         self.optimum = maximum_likelihood(statistics)  # raises where there is none
         self.minimum = entropy(self.optimum.scale_tril, validate_args=False)
-        self.count: int | None = int(statistics.count.min()) if statistics.count.numel() else None
+        self.count: int | None = statistics.fewest
         self.covariance_matrix = statistics.covariance_matrix(correction=0)  # divided by n
 
     @property
@@ -73,11 +73,18 @@ class LikelihoodObjective:
         """What a full-batch loss is computed from: the statistics, which are all it needs."""
         return self.statistics.to(dtype)
 
-    def gap(self, model: GaussianLikelihood) -> Tensor:
-        """Loss above its minimum, shape batch_shape."""
-        dtype = self.loc.dtype
-        current = Gaussian(model.loc.to(dtype), model.scale_tril.to(dtype))
-        return kl_divergence(self.optimum, current, validate_args=False)
+    def gap(self, model: Any, inverse: Tensor | None = None) -> Tensor:
+        """Loss above its minimum, shape batch_shape, of anything with loc and scale_tril.
+
+        Where L^-1 is known, two products replace two systems of equations.
+        """
+        if inverse is None:
+            dtype = self.loc.dtype
+            current = Gaussian(model.loc.to(dtype), model.scale_tril.to(dtype))
+            return kl_divergence(self.optimum, current, validate_args=False)
+        arrived = model.loc is self.loc
+        shift = None if arrived else inverse @ (self.loc - model.loc)[..., None]
+        return divergence(inverse @ self.optimum.scale_tril, shift)
 
     def fingerprint(self) -> dict[str, Tensor]:
         """What tells these data from others."""
@@ -108,8 +115,8 @@ class MeanSquaredErrorObjective:
         """What the loss is computed from."""
         return self.covariance_matrix.to(dtype)
 
-    def gap(self, model: CovarianceLearner) -> Tensor:
-        """The loss itself, shape batch_shape."""
+    def gap(self, model: Any, inverse: Tensor | None = None) -> Tensor:
+        """The loss itself, shape batch_shape, of anything with scale_tril."""
         scale_tril = model.scale_tril.to(self.covariance_matrix.dtype)
         return (scale_tril @ scale_tril.mT - self.covariance_matrix).square().mean(dim=(-2, -1))
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from helpers.gaussian import solve_for_inverse
 from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective
-from helpers.statistics import SufficientStatistics, mean_log_prob, whiten
+from helpers.statistics import mean_log_prob, whiten
 from helpers.validation import require_variance, try_cholesky
 
 ADAM_LEARNING_RATE = 0.05
@@ -30,9 +31,13 @@ class Stepper:
         """Improve the model with a batch of data."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def gap(self) -> Tensor:
         """The model's loss above its minimum, shape batch_shape."""
         return self.objective.gap(self.model)
+
+    def write(self) -> None:
+        """Let the model have what was learnt; by default it has it already."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep besides the model; by default nothing."""
@@ -108,26 +113,83 @@ def natural_turn(whitened: Tensor) -> Tensor:
         Lower triangular, positive on the diagonal; NaN where A is not.
     """
     scale = whitened.diagonal(dim1=-2, dim2=-1).sqrt()  # (*batch, d)
-    return (whitened / scale[..., None, :]).tril()
+    return (whitened / scale.unsqueeze(-2)).tril_()
 
 
-class NaturalGradient(Stepper):
+class FactorStepper(Stepper):
+    """Steps on a mean and a factor of its own, which the model is given when someone looks at it.
+
+    They have the widest dtype. A model of a narrower one is given them at every step and read
+    again, so that each record tells of the model as it is, rounded.
+    """
+
+    def __init__(self, model: CovarianceModel, objective: Objective) -> None:
+        super().__init__(model, objective)
+        self.dtype = objective.covariance_matrix.dtype
+        self.rounds = model.scale.log_diagonal.dtype != self.dtype
+        self.is_ahead = False  # of the model
+        self._read()
+
+    def gap(self) -> Tensor:
+        """Loss above its minimum, shape batch_shape."""
+        return self.objective.gap(self, self.inverse)
+
+    @property
+    def inverse(self) -> Tensor:
+        """L^-1, (*batch, d, d): solved for once, for the gap and for the step after it."""
+        if self._inverse is None:
+            self._inverse = solve_for_inverse(self.scale_tril)
+        return self._inverse
+
+    def write(self) -> None:
+        """Let the model have the mean and the factor; one that learnt nothing is left alone."""
+        if self.is_ahead:
+            self._assign()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Mean and factor, without the rounding of the model's parameters."""
+        return {"loc": self.loc, "scale_tril": self.scale_tril}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take both up again; the model has them."""
+        device = self.scale_tril.device
+        self.loc = None if state["loc"] is None else state["loc"].to(device)
+        self.scale_tril, self._inverse = state["scale_tril"].to(device), None
+
+    def _move(self, loc: Tensor | None, scale_tril: Tensor) -> None:
+        self.loc, self.scale_tril, self._inverse = loc, scale_tril, None
+        self.is_ahead = True
+        if self.rounds:
+            self._assign()
+            self._read()
+
+    def _assign(self) -> None:
+        if isinstance(self.model, GaussianLikelihood):
+            self.model.assign(self.loc, self.scale_tril, validate_args=False)
+        else:
+            self.model.scale.assign(self.scale_tril, validate_args=False)
+        self.is_ahead = False
+
+    def _read(self) -> None:
+        loc = getattr(self.model, "loc", None)  # a CovarianceLearner has none
+        self.loc = None if loc is None else loc.detach().to(self.dtype, copy=True)  # (*batch, d)
+        self.scale_tril = self.model.scale_tril.detach().to(self.dtype)  # (*batch, d, d)
+        self._inverse: Tensor | None = None
+
+
+class NaturalGradient(FactorStepper):
     """Natural-gradient steps from all the data, or towards the target of a `CovarianceLearner`."""
 
     name = "natural gradient"
 
-    @torch.no_grad()
     def step(self, batch: Any) -> None:
-        """For the mean, a natural-gradient step of length one ends at the sample mean."""
-        target = self.objective.covariance_matrix
-        current = self.model.scale_tril.to(target.dtype)
-        following = natural_step(current, target, validate_args=False)
-        if isinstance(self.model, GaussianLikelihood):
-            self.model.loc.copy_(self.objective.loc)
-        self.model.scale.assign(following, validate_args=False)
+        """The step of `natural_step`; for the mean, one of length one ends at the sample mean."""
+        inverse = self.inverse
+        whitened = inverse @ self.objective.covariance_matrix @ inverse.mT  # A
+        self._move(self.objective.loc, self.scale_tril @ natural_turn(whitened))  # L T
 
 
-class AutogradNaturalGradient(Stepper):
+class AutogradNaturalGradient(FactorStepper):
     """The same steps, with the gradient by autograd from the model's own loss.
 
     The next factor is L T. At T = I the gradient for log T_ii and T_ij is the lower triangle of
@@ -143,20 +205,17 @@ class AutogradNaturalGradient(Stepper):
                 "loss is no likelihood and has no Fisher information, got 'natural-autograd'"
             )
         super().__init__(model, objective)
-        self.dtype = objective.loc.dtype
         self.statistics = objective.training_data(self.dtype)
 
     def step(self, batch: Any) -> None:
         """First the mean, whose Fisher information is that of L L^T, then the factor."""
-        loc = self.model.loc.detach().to(self.dtype)  # (*batch, d)
-        scale_tril = self.model.scale_tril.detach().to(self.dtype)  # (*batch, d, d)
+        loc, scale_tril = self.loc, self.scale_tril  # (*batch, d), (*batch, d, d)
         slope, _ = self._gradient(loc, scale_tril)
         loc = loc - (scale_tril @ (scale_tril.mT @ slope[..., None]))[..., 0]
         _, gradient = self._gradient(loc, scale_tril)
         identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
         whitened = identity - gradient  # the lower triangle of A
-        following = scale_tril @ natural_turn(whitened)
-        self.model.assign(loc, following, validate_args=False)
+        self._move(loc, scale_tril @ natural_turn(whitened))
 
     def _gradient(self, loc: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the loss for loc, (*batch, d), and for T at the identity, (*batch, d, d)."""
@@ -168,40 +227,82 @@ class AutogradNaturalGradient(Stepper):
         return slope, gradient.tril()
 
 
-class OnlineNaturalGradient(Stepper):
-    """Natural-gradient steps in expectation parameters, from one batch after another.
+class Moments(NamedTuple):
+    """Means over the samples seen, taken from an origin that is near them.
 
-    In the coordinates E[x] and E[x x^T] the step of rate n_batch / n_seen is the weighted mean of
-    the statistics so far and those of the batch: a merge. One epoch ends at the optimum.
+    Attributes
+    ----------
+    seen : int
+        Samples.
+    origin, mean : Tensor, shape (*batch, d)
+        A point, and the mean of x - origin.
+    second : Tensor, shape (*batch, d, d)
+        The mean of (x - origin)(x - origin)^T.
+    """
+
+    seen: int
+    origin: Tensor
+    mean: Tensor
+    second: Tensor
+
+
+class OnlineNaturalGradient(FactorStepper):
+    """Natural-gradient steps in the coordinates E[x] and E[x x^T], from one batch after another.
+
+    A step goes from the moments so far to those of the batch, a part of the way. With the batch's
+    share of all that was seen it is a running mean, and one epoch ends at the optimum.
     """
 
     name = "online natural gradient"
 
     def __init__(self, model: GaussianLikelihood, objective: Objective) -> None:
         super().__init__(model, objective)
-        self.dtype = objective.covariance_matrix.dtype
-        self.statistics: SufficientStatistics | None = None
+        nothing = torch.zeros_like(objective.loc)
+        self.n_factorised = 0  # samples seen when mean and factor were last computed
+        self.moments = Moments(0, nothing, nothing, torch.zeros_like(objective.covariance_matrix))
 
-    @torch.no_grad()
     def step(self, batch: Tensor) -> None:
-        """Merge the batch; the model follows once there are enough samples for a covariance."""
-        seen = SufficientStatistics.from_data(batch, dtype=self.dtype)
-        self.statistics = seen if self.statistics is None else self.statistics.merge(seen)
-        covariance = self.statistics.covariance_matrix(correction=0)
-        scale_tril, failed = try_cholesky(covariance, self.statistics.count)
-        if not bool(failed.any()):
-            self.model.assign(self.statistics.mean, scale_tril, validate_args=False)
+        """Move the moments; the factor is computed when someone asks for the model."""
+        seen, origin, mean, second = self.moments
+        batch, n = batch.to(self.dtype), batch.shape[-2]  # (*batch, n, d)
+        if seen == 0:
+            origin = batch.mean(dim=-2)  # near the data, so that no digits are lost
+        centred = batch - origin.unsqueeze(-2)
+        rate = n / (seen + n)
+        mean = mean.lerp(centred.mean(dim=-2), rate)  # of x - origin
+        second = second.lerp(centred.mT @ centred / n, rate)
+        self.moments = Moments(seen + n, origin, mean, second)
+
+    def gap(self) -> Tensor:
+        """Loss above its minimum, shape batch_shape."""
+        self._factorise()
+        return super().gap()
+
+    def write(self) -> None:
+        """Let the model have mean and factor, once there are enough samples for a covariance."""
+        self._factorise()
+        super().write()
 
     def state_dict(self) -> dict[str, Any]:
-        """The statistics of what was seen."""
-        seen = self.statistics
-        return {} if seen is None else {"seen": [seen.count, seen.mean, seen.scatter]}
+        """The moments besides mean and factor."""
+        return {**super().state_dict(), "moments": list(self.moments)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the statistics up again."""
-        if "seen" in state:
-            device = self.model.loc.device
-            self.statistics = SufficientStatistics(*(part.to(device) for part in state["seen"]))
+        """Take all of them up again."""
+        super().load_state_dict(state)
+        seen, *parts = state["moments"]
+        self.moments = Moments(seen, *(part.to(self.loc.device) for part in parts))
+
+    def _factorise(self) -> None:
+        seen, origin, mean, second = self.moments
+        if seen == self.n_factorised:
+            return
+        self.n_factorised = seen
+        covariance = second - mean.unsqueeze(-1) * mean.unsqueeze(-2)
+        scale_tril, failed = try_cholesky(covariance, seen)
+        if not bool(failed.any()):
+            # Data without a batch serve every model of one.
+            self._move(origin + mean, scale_tril.expand_as(self.scale_tril))
 
 
 class GradientDescent(Stepper):
@@ -225,7 +326,8 @@ class GradientDescent(Stepper):
 
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            loss = self.model(batch, validate_args=False).sum()
+            loss = self.model(batch, validate_args=False)
+            loss = loss.sum() if loss.dim() else loss
             if not math.isfinite(loss.item()):
                 raise ValueError(f"loss: expected a finite value, got {loss.item()}")
             loss.backward()

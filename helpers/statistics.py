@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ from helpers.validation import (
     require_shape,
 )
 
+THIN, TALL = 32, 2**12  # columns and rows of samples whose products are summed in blocks
+BLOCKS = 16
 SMALL = 2**16  # numbers in the data; below, the density of each sample takes no more time or memory
 
 
@@ -98,11 +101,11 @@ class SufficientStatistics:
         Notes
         -----
         Centring first keeps the digits: :math:`E[x x^\top] - m m^\top` loses two of them for each
-        power of ten between the mean and the standard deviation. Each chunk is centred on its own
-        mean, and the sum of what is left mends the rounding of that mean: the corrected two-pass
-        algorithm of Chan, Golub and LeVeque (1983). The chunks are then merged, in float64 where
-        the device has it. A chunk stays in the cache from its first use to its last, so that the
-        data are read from memory once.
+        power of ten between the mean and the standard deviation. The first chunk is centred on its
+        own mean, each other one on that of the chunk before it, and what is left of its mean is
+        taken off the products, as in the corrected two-pass algorithm of Chan, Golub and LeVeque
+        (1983). What the centring leaves is at most a few times the scatter between the chunks, so
+        its rounding is that of the result. Sums over chunks are in float64 where the device has it.
         """
         return _from_samples(as_unread_samples(data), "data", dtype)
 
@@ -147,6 +150,11 @@ class SufficientStatistics:
     def batch_shape(self) -> torch.Size:
         """Shape of the batch: one Gaussian an element."""
         return self.mean.shape[:-1]
+
+    @cached_property
+    def fewest(self) -> int | None:
+        """Number of samples, of the batch element that has the fewest; None if there is none."""
+        return int(self.count.min()) if self.count.numel() else None
 
     def merge(self, other: SufficientStatistics) -> SufficientStatistics:
         r"""Statistics of both sets of samples together.
@@ -213,11 +221,10 @@ class SufficientStatistics:
             If there are not more samples than `correction`.
         """
         correction = require_count(correction, "correction", minimum=0)
-        fewest = int(self.count.min()) if self.count.numel() else correction + 1
-        if fewest <= correction:
+        if self.fewest is not None and self.fewest <= correction:
             raise ValueError(
                 f"count: expected more than {correction} samples for correction={correction}, "
-                f"got {fewest}"
+                f"got {self.fewest}"
             )
         return self.scatter / (self.count - correction)[..., None, None]
 
@@ -361,45 +368,95 @@ def _from_samples(data: Any, name: str, dtype: torch.dtype | None) -> Sufficient
     """Statistics of samples (*batch, n, d) of checked shape, the batch a few elements at a time."""
     *batch, n, d = data.shape
     together = max(1, CHUNK // max(1, n * d))  # elements of the batch that one chunk holds
+    desk = _Desk()
     if math.prod(batch) <= together:
-        statistics = _from_chunks(data, dtype)
+        statistics = _from_chunks(data, dtype, desk)
     else:
         flat = data.reshape(-1, n, d)
         starts = range(0, len(flat), together)
-        parts = [_from_chunks(flat[i : i + together], dtype) for i in starts]
+        parts = [_from_chunks(flat[i : i + together], dtype, desk) for i in starts]
         statistics = SufficientStatistics(
             torch.cat([part.count for part in parts]).reshape(*batch),
             torch.cat([part.mean for part in parts]).reshape(*batch, d),
             torch.cat([part.scatter for part in parts]).reshape(*batch, d, d),
         )
     # A NaN or an infinity anywhere in the data has reached the scatter: no pass of its own.
-    if not bool(torch.isfinite(statistics.scatter.detach().sum())):
+    if not math.isfinite(statistics.scatter.detach().sum()):
         _require_finite_samples(data, name)
         require_finite(statistics.scatter, f"{name}: scatter matrix")
     return statistics
 
 
-def _from_chunks(data: Any, dtype: torch.dtype | None) -> SufficientStatistics:
+class _Desk:
+    """Room for one chunk of centred samples, which all chunks of the same size use in turn."""
+
+    def __init__(self) -> None:
+        self.centred: Tensor | None = None
+
+    def centre(self, chunk: Tensor, origin: Tensor) -> Tensor:
+        """The samples of a chunk (*batch, n, d) seen from an origin (*batch, d)."""
+        origin = origin.unsqueeze(-2)
+        if chunk.requires_grad:  # its gradient would need what is written over
+            return chunk - origin
+        if self.centred is None or self.centred.shape != chunk.shape:
+            self.centred = torch.empty_like(chunk)
+        return torch.sub(chunk, origin, out=self.centred)
+
+
+def _from_chunks(data: Any, dtype: torch.dtype | None, desk: _Desk) -> SufficientStatistics:
     """Statistics of samples (*batch, n, d), some rows of every batch element at a time."""
     first, *rest = _row_slices(data)
     chunk = _chunk(data, first, dtype)
-    dtype = chunk.dtype
-    wide = widest_dtype(chunk.device) if rest else dtype
-    total = _centred(chunk, wide)
+    dtype, batch = chunk.dtype, chunk.shape[:-2]
+    origin = chunk.sum(dim=-2) / max(1, chunk.shape[-2])  # (*batch, d)
+    n, shift, scatter = _moments(chunk, origin, desk)
+    if not rest:
+        count = torch.full(batch, n, dtype=torch.int64, device=chunk.device)
+        return SufficientStatistics(count, origin + shift, scatter - n * _outer(shift))
+    scatter = scatter.to(widest_dtype(chunk.device))
+    counts, origins, shifts = [n], [origin], [shift]
     for rows in rest:
-        total = total._merge(_centred(_chunk(data, rows, dtype), wide))
-    return total.to(dtype) if rest else total
+        origin = origin + shift  # the mean of the chunk before is near, and known
+        n, shift, products = _moments(_chunk(data, rows, dtype), origin, desk)
+        scatter = scatter + products
+        counts.append(n)
+        origins.append(origin)
+        shifts.append(shift)
+    together = _around_one_mean(counts, torch.stack(origins, -2), torch.stack(shifts, -2), scatter)
+    return together.to(dtype)
 
 
-def _centred(chunk: Tensor, wide: torch.dtype) -> SufficientStatistics:
-    """Statistics of a chunk (*batch, n, d), which is centred before it is multiplied."""
+def _moments(chunk: Tensor, origin: Tensor, desk: _Desk) -> tuple[int, Tensor, Tensor]:
+    """Count of samples (*batch, n, d), their mean (*batch, d) and products seen from `origin`."""
     n = chunk.shape[-2]
-    first = chunk.sum(dim=-2) / max(n, 1)  # (*batch, d)
-    centred = chunk - first[..., None, :]  # (*batch, n, d)
-    correction = (centred.sum(dim=-2) / max(n, 1)).to(wide)
-    scatter = (centred.mT @ centred).to(wide) - n * _outer(correction)
-    count = torch.full(chunk.shape[:-2], n, dtype=torch.int64, device=chunk.device)
-    return SufficientStatistics(count, first.to(wide) + correction, scatter)
+    centred = desk.centre(chunk, origin)
+    return n, centred.sum(dim=-2) / max(1, n), _products(centred)
+
+
+def _products(centred: Tensor) -> Tensor:
+    """X^T X of samples (*batch, n, d): in blocks of rows, where one product keeps one core busy."""
+    n, d = centred.shape[-2:]
+    if centred.dim() > 2 or d > THIN or n < TALL:
+        return centred.mT @ centred
+    whole = n - n % BLOCKS
+    blocks = centred[:whole].view(BLOCKS, -1, d)
+    rest = centred[whole:]
+    return (blocks.mT @ blocks).sum(dim=0) + rest.mT @ rest
+
+
+def _around_one_mean(
+    counts: Sequence[int], origins: Tensor, shifts: Tensor, scatter: Tensor
+) -> SufficientStatistics:
+    """Statistics of k chunks with means origin + shift, (*batch, k, d), and products from there."""
+    wide = {"dtype": scatter.dtype, "device": scatter.device}
+    n, weight = sum(counts), torch.tensor(counts, **wide)[:, None]  # (k, 1)
+    shifts = shifts.to(**wide)
+    means = origins.to(**wide) + shifts
+    mean = (weight * means).sum(dim=-2) / n  # (*batch, d)
+    apart = means - mean.unsqueeze(-2)
+    between = apart.mT @ (weight * apart) - shifts.mT @ (weight * shifts)
+    count = torch.full(mean.shape[:-1], n, dtype=torch.int64, device=mean.device)
+    return SufficientStatistics(count, mean, scatter + between)
 
 
 def collect_batches(
@@ -455,4 +512,4 @@ def _require_finite_samples(data: Any, name: str) -> None:
 
 
 def _outer(vector: Tensor) -> Tensor:
-    return vector[..., :, None] * vector[..., None, :]
+    return vector.unsqueeze(-1) * vector.unsqueeze(-2)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from helpers.checkpoints import load_checkpoint, save_checkpoint
 from helpers.devices import widest_dtype
+from helpers.gaussian import rows_of_a_chunk
 from helpers.history import History, Recorder
 from helpers.models import CovarianceModel, GaussianLikelihood
 from helpers.objectives import Objective, make_objective
@@ -150,6 +151,15 @@ class _Run:
 
     def train(self, n_batches: int | None, progress: bool | None) -> History:
         """Step until the gap is small enough or the steps are used up."""
+        try:
+            self._loop(n_batches, progress)
+        finally:
+            self.stepper.write()  # who interrupts keeps what was learnt
+        if self.checkpoint is not None:
+            self._save()
+        return self._history(converged=self.worst_gap <= self.settings["tol"])
+
+    def _loop(self, n_batches: int | None, progress: bool | None) -> None:
         max_steps, tol = self.settings["max_steps"], self.settings["tol"]
         batches = self._batches(n_batches)
         saved = time.monotonic()
@@ -169,9 +179,6 @@ class _Run:
                 if self.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = time.monotonic()
-        if self.checkpoint is not None:
-            self._save()
-        return self._history(converged=self.worst_gap <= tol)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same fit."""
@@ -204,8 +211,8 @@ class _Run:
         while True:
             epoch, first = divmod(step, n_batches)
             before = step
-            for batch in islice(self._epoch(epoch), first, None):
-                yield batch.to(device=self.device, dtype=dtype)
+            for batch in islice(self._epoch(epoch, dtype), first, None):
+                yield batch
                 step += 1
             if step - before < n_batches - first:
                 raise ValueError(
@@ -213,23 +220,22 @@ class _Run:
                     f"got {first + step - before}"
                 )
 
-    def _epoch(self, epoch: int) -> Iterator[Tensor]:
+    def _epoch(self, epoch: int, dtype: torch.dtype) -> Iterator[Tensor]:
         """The batches of an epoch: as they come, or in an order of our own."""
         if self.objective.batches is not None:
-            yield from (as_tensor(unwrap(batch), "data") for batch in self.objective.batches)
+            for batch in self.objective.batches:
+                yield as_tensor(unwrap(batch), "data").to(device=self.device, dtype=dtype)
             return
-        samples = self.objective.samples  # (*batch, n, d)
+        samples, size = self.objective.samples, self.settings["batch_size"]  # (*batch, n, d)
         # An order that depends on seed and epoch alone, so that a resumed fit meets it again.
         generator = torch.Generator().manual_seed(
             (1_000_003 * self.settings["seed"] + epoch) % 2**63
         )
         order = torch.randperm(samples.shape[-2], generator=generator)
-        if isinstance(samples, np.ndarray):  # on the disk
-            for index in order.split(self.settings["batch_size"]):
-                yield as_tensor(samples[..., index.numpy(), :], "data")
-        else:
-            for index in order.to(self.device).split(self.settings["batch_size"]):
-                yield samples.index_select(-2, index)
+        # Fetching one batch takes as long as fetching many, and cutting them apart takes no time.
+        n_together = max(1, rows_of_a_chunk(samples, samples.shape[:-2]) // size)
+        for index in order.split(n_together * size):
+            yield from _rows(samples, index).to(device=self.device, dtype=dtype).split(size, dim=-2)
 
     def _step(self, batch: Any) -> None:
         try:
@@ -238,7 +244,6 @@ class _Run:
             self._record()  # raises FloatingPointError if that is why
             raise
 
-    @torch.no_grad()
     def _record(self) -> None:
         gap = self.stepper.gap()
         self.worst_gap = gap.max().item() if gap.numel() else 0.0  # NaN if any is
@@ -253,6 +258,7 @@ class _Run:
         )
 
     def _save(self) -> None:
+        self.stepper.write()
         state = {
             "settings": self.settings,
             "data": {name: value.cpu() for name, value in self.objective.fingerprint().items()},
@@ -342,6 +348,13 @@ def _max_steps(optimizer: Any, n_batches: int | None, max_steps: Any) -> int:
     if n_batches is None:
         return FULL_BATCH_STEPS.get(key, 2000)
     return MINI_BATCH_EPOCHS.get(key, 50) * n_batches
+
+
+def _rows(samples: Tensor | np.ndarray, index: Tensor) -> Tensor:
+    """Some rows of samples (*batch, n, d), which may lie on the disk."""
+    if isinstance(samples, np.ndarray):
+        return as_tensor(samples[..., index.numpy(), :], "data")
+    return samples.index_select(-2, index.to(samples.device))
 
 
 def _is_due(step: int, n_batches: int | None, max_steps: int) -> bool:

@@ -35,7 +35,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
 def require_finite(tensor: Tensor, name: str) -> None:
     """Raise ValueError at the first NaN or infinity, with its index."""
     # A sum carries every NaN and infinity along, so one number usually settles it.
-    if bool(torch.isfinite(tensor.detach().sum())):
+    if math.isfinite(tensor.detach().sum()):
         return
     bad = (~torch.isfinite(tensor.detach())).nonzero()
     if len(bad):
@@ -202,28 +202,30 @@ def as_covariance(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
     return matrix
 
 
-def try_cholesky(matrix: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def try_cholesky(matrix: Tensor, count: Tensor | int = 0) -> tuple[Tensor, Tensor]:
     """Cholesky factor (*batch, d, d), and whether each failed (*batch,).
 
-    `count`, (*batch,), says how many samples a covariance was summed over.
+    `count`, one number or (*batch,), says how many samples a covariance was summed over.
     """
     factor, info = torch.linalg.cholesky_ex(matrix)
     return factor, (info > 0) | _dependent_columns(matrix, factor, count).any(dim=-1)
 
 
-def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | None) -> Tensor:
+def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | int) -> Tensor:
     """Which columns, (*batch, d), have no variance left beyond the columns before them."""
     pivot = factor.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
     variance = matrix.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
     # Rounding grows with the columns and, like a random walk, with the samples that are summed:
     # up to half of this was seen for up to 500,000 samples, four times leaves room.
-    terms = matrix.shape[-1] + (0 if count is None else count.to(matrix.dtype).sqrt()[..., None])
+    if isinstance(count, Tensor):
+        count = count.to(matrix.dtype).unsqueeze(-1)
+    terms = matrix.shape[-1] + count**0.5
     rounding = 4 * torch.finfo(matrix.dtype).eps * terms
     # pivot^2 / variance is the share of a column that the columns before it leave unexplained.
     return pivot.square() <= rounding * variance
 
 
-def cholesky_factor(matrix: Tensor, name: str, count: Tensor | None = None) -> Tensor:
+def cholesky_factor(matrix: Tensor, name: str, count: Tensor | int = 0) -> Tensor:
     """Cholesky factor (*batch, d, d); a ValueError says which element and column fails, and why."""
     factor, failed = try_cholesky(matrix, count)
     if bool(failed.any()):

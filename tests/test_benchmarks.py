@@ -241,6 +241,13 @@ def test_samples_have_the_condition_number_asked_for():
     assert (eigenvalues[-1] / eigenvalues[0]).item() == pytest.approx(1e3, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("exponent", "words"), [(1.46, "n^1.5"), (-0.04, "flat"), (0.04, "flat"), (-0.3, "n^-0.3")]
+)
+def test_growth_is_told_in_words_that_can_be_read(exponent, words):
+    assert figures.power("n", exponent) == words
+
+
 def test_exponents_are_those_of_a_power_law():
     rows = [
         {"size": size, "seconds": max(1e-3, 2e-9 * size**1.5), "contestant": "a"}

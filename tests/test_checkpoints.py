@@ -96,12 +96,15 @@ def test_an_interrupted_fit_ends_with_the_same_bits(way, after, tmp_path, monkey
     assert (rest.time.diff() >= 0).all()
 
 
-def test_who_interrupts_keeps_what_was_learnt(monkeypatch):
-    model = GaussianLikelihood(2, dtype=torch.float64)
-    interrupt(monkeypatch, GradientDescent, after=5)
+@pytest.mark.parametrize("way", WAYS)
+def test_who_interrupts_keeps_what_was_learnt(way, monkeypatch):
+    stepper, data, options = WAYS[way]
+    model = GaussianLikelihood(data.shape[-1], dtype=torch.float64)
+    interrupt(monkeypatch, stepper, after=1)
     with pytest.raises(KeyboardInterrupt):
-        fit(model, DATA, optimizer="adam")
-    assert not torch.equal(model.loc, torch.zeros(2).double())
+        fit(model, data, **options)
+    assert not torch.equal(model.loc, torch.zeros_like(model.loc))
+    assert not torch.equal(model.scale.log_diagonal, torch.zeros_like(model.loc))
 
 
 @pytest.mark.usefixtures("_always_saved")

@@ -38,6 +38,8 @@ from helpers import (
     maximum_likelihood,
     minimum_nll,
 )
+from helpers import gaussian as gaussian_module
+from helpers.gaussian import solve_for_inverse
 
 log_conditions = st.floats(0, 8)
 FULL_BATCH_SHAPES = [shape for shape in BATCH_SHAPES if 0 not in shape]  # torch fails on the others
@@ -326,6 +328,23 @@ def test_a_model_counts_as_a_gaussian():
 
 EYE, ZERO, X = torch.eye(2), torch.zeros(2), torch.zeros(3, 2)
 UPPER = torch.tensor([[1.0, 0.5], [0.0, 1.0]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 2, 3, 5])
+def test_inverses_of_many_small_factors_agree_with_a_solver(dim, dtype, monkeypatch):
+    factors = random_gaussian(dim, (700, 2), dtype=dtype).scale_tril
+    calls = []
+    solver = torch.linalg.solve_triangular
+    monkeypatch.setattr(
+        torch.linalg, "solve_triangular", lambda *a, **k: calls.append(a) or solver(*a, **k)
+    )
+    ours = solve_for_inverse(factors)
+    assert len(calls) == (dim == 5)  # of which 1,400 are not many
+    monkeypatch.setattr(gaussian_module, "MANY", math.inf)
+    expected = solve_for_inverse(factors)
+    # Backward stable both; the factors have conditions of some hundred.
+    torch.testing.assert_close(ours, expected, rtol=1e3 * eps(dtype), atol=1e2 * eps(dtype))
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ def test_the_online_form_waits_for_a_covariance_and_then_has_the_exact_one(batch
     stepper = OnlineNaturalGradient(model, make_objective(model, data, CPU))
     for seen, batch in enumerate(data.split(batch_size), start=1):
         stepper.step(batch)
+        stepper.write()
         n = min(seen * batch_size, 40)
         if n <= 3:
             assert torch.equal(model.scale_tril, torch.eye(3).double())
@@ -206,8 +207,52 @@ def test_the_online_form_waits_where_the_first_samples_repeat():
     stepper = OnlineNaturalGradient(model, make_objective(model, data, CPU))
     for batch in data.split(5):
         stepper.step(batch)
+        stepper.write()
     expected = torch.cov(data.T, correction=0)
     torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_online_form_keeps_its_digits_far_from_zero():
+    data = correlated_samples(4000, 2) + 1e6
+    model = GaussianLikelihood(2, dtype=torch.float64)
+    stepper = OnlineNaturalGradient(model, make_objective(model, data, CPU))
+    for batch in data.split(8):
+        stepper.step(batch)
+    stepper.write()
+    # The data have lost six digits at their distance, E[x x^T] about zero would lose twelve.
+    expected = torch.cov(data.T, correction=0)
+    torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("way", ["natural", "natural-autograd"])
+def test_the_model_follows_when_someone_looks(way):
+    data = correlated_samples(40, 2)
+    model = GaussianLikelihood(2, (50,), dtype=torch.float64)
+    with torch.no_grad():
+        model.scale.log_diagonal.copy_(torch.linspace(-1, 1, 100).double().reshape(50, 2))
+    before = [parameter.clone() for parameter in model.parameters()]
+    stepper = make_stepper(way, model, make_objective(model, data, CPU), online=False, max_steps=5)
+    stepper.write()  # nothing was learnt: not even a rounding of exp and log
+    assert all(map(torch.equal, before, model.parameters()))
+    stepper.step(None)
+    assert all(map(torch.equal, before, model.parameters()))
+    gap = stepper.gap()
+    stepper.write()
+    assert not any(map(torch.equal, before, model.parameters()))
+    torch.testing.assert_close(stepper.objective.gap(model), gap, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_a_record_tells_of_a_narrower_model_as_it_is(online):
+    data = correlated_samples(40, 2)
+    model = GaussianLikelihood(2)  # in float32
+    objective = make_objective(model, data, CPU)
+    stepper = make_stepper(None, model, objective, online=online, max_steps=5)
+    for _ in range(2):
+        stepper.step(data)
+    gap = stepper.gap().item()
+    assert 1e-17 < gap < 1e-12  # the square of a rounding
+    assert objective.gap(model).item() == pytest.approx(gap, rel=1e-2, abs=1e-15)
 
 
 @pytest.mark.parametrize("choice", [None, "natural"])

@@ -166,6 +166,10 @@ def test_data_without_batch_serve_every_model():
     assert fit(model, data, optimizer="lbfgs").converged
     expected = torch.cov(data.T, correction=0).expand(2, 2, 2)
     torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-4, atol=1e-4)
+    for options in ({}, {"batch_size": 10}):  # the online form has moments without a batch
+        model = GaussianLikelihood(2, (2,), **DOUBLE)
+        assert fit(model, data, **options).gap.shape[1:] == (2,)
+        torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
     targets = CovarianceLearner(2, (2,), **DOUBLE)
     assert fit(targets, expected[0]).converged
     torch.testing.assert_close(targets.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
@@ -201,9 +205,11 @@ def test_mini_batches_record_at_powers_of_two_and_epochs():
     assert history.step.tolist() == [0, 1, 2, 3, 4, 6, 8, 9, 10]  # epochs have three batches
 
 
-def test_every_sample_counts_once_in_an_epoch(monkeypatch):
+@pytest.mark.parametrize("numbers", [50, 2**19])  # fetched together: one batch, an epoch
+def test_every_sample_counts_once_in_an_epoch(numbers, monkeypatch):
     from helpers.optimizers import OnlineNaturalGradient
 
+    monkeypatch.setattr("helpers.gaussian.CHUNK", numbers)
     batches, step = [], OnlineNaturalGradient.step
 
     def spy(self, batch):
