@@ -18,6 +18,20 @@ ROOT = Path(__file__).parents[1]
 # Drawing needs no window.
 matplotlib.use("agg")
 
+NO_BROWSER = "no Chromium"  # begins the reason of every test that is skipped for want of one
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line how much was skipped for want of a browser."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    number = sum(NO_BROWSER in str(report.longrepr) for report in skipped)
+    if number:
+        terminalreporter.write_line(
+            f"{NO_BROWSER} or Chrome on this machine: {number} tests were skipped, and make "
+            "test-browser skips its own. Install chromium, or name a browser in CHROMIUM.",
+            yellow=True,
+        )
+
 
 class Sandbox:
     """A small copy of the checkout, in which notebooks are run as ``make test`` runs them."""
