@@ -142,7 +142,7 @@ def test_an_argument_changed_in_place_is_named_and_the_case_is_as_it_was():
         (ROOTS, lambda x: x.nothing, "your code raises AttributeError: "),
         (ROOTS, lambda: 0, "your code raises TypeError: "),
         (VALUE, 4, "you are off by one."),
-        (VALUE, 3.01, "not yet: the shape is right, the values are not."),
+        (VALUE, 3.01, "not yet: a number is right, its value is not."),
         (VALUE, [3.0], "the shape should be (), yours is (1,)."),
         (PAIR, lambda x: (x.prod(), x.sum()), "the other way round."),
         (PAIR, lambda x: x, "a tuple of 2 is asked for, this is a Tensor."),
@@ -170,7 +170,14 @@ def test_an_argument_changed_in_place_is_named_and_the_case_is_as_it_was():
             "the shape should be (3, 2), yours is (2, 3). The numbers are right: this is the",
         ),
         (Exercise(solution=True, praise=""), 1, "a bool is asked for, got 1."),
-        (Exercise(solution="left", praise=""), "right", "not yet: the shape is right, the values"),
+        (Exercise(solution="left", praise=""), "right", "not yet: the answer is another."),
+        (PAIR, lambda x: (x.sum(), x.sum()), "not yet: the shapes are right, the values are not."),
+        (
+            ROOTS,
+            lambda x: x.sqrt() if x[0] == 4 else "never",
+            "right for the first arguments that were tried. For others numbers are asked for, this "
+            "is a str.",
+        ),
     ],
 )
 def test_wrong_answers_get_their_sentence(exercise, answer, sentence):
@@ -189,7 +196,7 @@ def test_an_answer_that_is_the_same_in_all_cases_may_be_so_by_right():
     exercise = Exercise(lambda x: x.sum() * 0 + 2, "", cases=CASES)
     assert exercise.diagnose(lambda x: torch.tensor(3.0)) == (
         False,
-        "not yet: the shape is right, the values are not.",
+        "not yet: a number is right, its value is not.",
     )
 
 
@@ -212,8 +219,15 @@ def test_an_infinity_is_right_where_the_solution_has_one():
     endless = Exercise(solution=math.inf, praise="yes.", mistakes={"minus.": -math.inf})
     assert endless.diagnose(math.inf) == (True, "yes.")
     assert endless.diagnose(-math.inf) == (False, "minus.")
-    assert endless.diagnose(1.0) == (False, "not yet: the shape is right, the values are not.")
+    assert endless.diagnose(1.0) == (False, "not yet: a number is right, its value is not.")
     assert endless.diagnose(math.nan) == (False, "your values are not finite.")
+
+
+def test_a_nan_is_recognised_where_a_mistake_has_one():
+    undefined = Exercise(
+        lambda x: x, "", mistakes={"no NaN.": lambda x: x + math.nan}, cases=((0.0,),)
+    )
+    assert undefined.diagnose(lambda x: math.nan) == (False, "no NaN.")
 
 
 def test_a_mistake_must_match_in_every_case():

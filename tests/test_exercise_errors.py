@@ -60,6 +60,7 @@ def said_about(expression: str) -> list[str]:
         ("x(2)", "TypeError", "A tensor stands in front of parentheses"),
         ("x @ torch.linalg.eigh(L)", "TypeError", "A function has returned several results"),
         ("torch.cov(x, ddof=1)", "TypeError", "`ddof` is numpy's name."),
+        ("torch.linalg.solve_triangular(L, x.mT)", "TypeError", "`solve_triangular` must be told"),
         ("[1, 2] @ x", "TypeError", "A list or a text meets a tensor."),
         ("x @ 3", "TypeError", "The two sides of this sign do not go together"),
         ("math.log(x)", "ValueError", "Many numbers stand where one is needed. .* Here `x` is of "),

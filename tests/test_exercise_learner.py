@@ -36,7 +36,7 @@ def test_check_prints_one_line(capsys):
 def test_where_no_mistake_is_recognised_there_is_a_way_to_a_hint(capsys):
     check("99.1", 5)
     assert capsys.readouterr().out == (
-        "Exercise 99.1 open: not yet: the shape is right, the values are not.\n"
+        "Exercise 99.1 open: not yet: a number is right, its value is not.\n"
         'For a step further: hint("99.1")\n'
     )
     check("99.1", None)
@@ -69,6 +69,9 @@ def test_hints_come_one_by_one(capsys):
     ]
     assert said[3] == said[4]
     assert said[3].startswith("Exercise 99.1: there are no more hints. A solution is in the ")
+    assert said[3].endswith(
+        "below the exercise, unless this is the copy of a workshop: then ask whoever leads it."
+    )
 
 
 def test_each_exercise_counts_its_own_hints(capsys):
@@ -87,3 +90,14 @@ def test_an_unknown_exercise_is_named(call, number):
         ValueError, match="number: expected that of an exercise, such as '01.1', got"
     ):
         call(number)
+
+
+@pytest.mark.parametrize(("number", "quoted"), [(2.1, '"02.1"'), (12.3, '"12.3"')])
+def test_a_number_without_quotes_is_told_to_have_them(number, quoted):
+    with pytest.raises(ValueError, match=f"got {number}; put the number in quotes: {quoted}$"):
+        hint(number)
+
+
+def test_what_is_no_number_is_not_told_to_be_quoted():
+    with pytest.raises(ValueError, match="got '1'$"):
+        hint("1")

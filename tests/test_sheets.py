@@ -607,7 +607,7 @@ def test_without_a_browser_there_are_pages_and_no_pdf(tmp_path, monkeypatch):
     out = tmp_path / "not there yet"
     names = {path.relative_to(out).as_posix() for path in sheets.build(out)}
     assets = {"assets/mathjax/tex-svg.js", "assets/mathjax/LICENSE"}
-    assert names == {"cheat_sheet.html", "notation.html"} | assets
+    assert names == {"cheat_sheet.html", "notation.html", "recipe.html"} | assets
     assert all((out / name).stat().st_size for name in names)
 
 
@@ -671,7 +671,8 @@ def built(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("sheets")
     sheets.build(out)
     # Before `browser` starts: one process can hold one Playwright at a time.
-    print_to_pdf(out / "notation.html", out / "notation.pdf")
+    for name in ("notation", "recipe"):
+        print_to_pdf(out / f"{name}.html", out / f"{name}.pdf")
     return out
 
 
@@ -698,6 +699,27 @@ def test_a_sheet_is_legible_and_nothing_sticks_out(printed):
         assert printed.page.evaluate(smallest) >= SMALLEST * PIXELS_PER_POINT - 0.01
 
 
+def code_cut_off(local: LocalPage, style: str) -> list[str]:
+    """What of the code cannot be seen where it has this style besides its own."""
+    tag = local.page.add_style_tag(content=f"pre {{ {style} }}")
+    found = [each for each in local.page.evaluate(OVERFLOWING) if "off the paper" not in each]
+    tag.evaluate("(style) => style.remove()")
+    return [each for each in found if "more columns" not in each]
+
+
+@needs_chromium
+def test_code_is_seen_whole_in_another_font(built, browser):
+    """The widest font that the sheet names is DejaVu Sans Mono; it may be another that is there."""
+    local = new_page(browser, width=794, height=1123)
+    local.page.emulate_media(media="print")
+    local.open(built / "cheat_sheet.html")
+    # Half a per cent wider: each line has its place. A quarter wider: it goes on below.
+    assert code_cut_off(local, "letter-spacing: 0.003em; white-space: pre !important") == []
+    assert code_cut_off(local, "letter-spacing: 0.15em; white-space: pre !important")
+    assert code_cut_off(local, "letter-spacing: 0.15em") == []
+    local.page.context.close()
+
+
 @needs_chromium
 def test_the_formulas_of_a_sheet_are_set(printed):
     page = printed.page
@@ -714,7 +736,11 @@ def test_the_formulas_of_a_sheet_are_set(printed):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        ("document.querySelector('pre').textContent = 'x'.repeat(60)", "cut off"),
+        (
+            "const code = document.querySelector('pre'); code.style.whiteSpace = 'pre';"
+            "code.textContent = 'x'.repeat(60)",
+            "cut off",
+        ),
         ("document.querySelector('section').innerHTML += '<p>more</p>'.repeat(90)", "more columns"),
         ("document.querySelector('table').style.width = '120%'", "into the margin"),
         ("document.querySelector('.block mjx-container').style.scale = '2'", "into the margin"),
@@ -741,6 +767,23 @@ def test_the_cheat_sheet_is_printed_on_two_sheets_and_the_notation_on_one(built)
     )
     for heading in SECTIONS:
         assert heading in words
+
+
+@needs_chromium
+def test_the_recipe_is_printed_whole_and_can_be_copied_from(built, browser):
+    sides = pypdf.PdfReader(built / "recipe.pdf").pages
+    assert 2 <= len(sides) <= 4
+    printed = re.sub(r"\s", "", "".join(side.extract_text() for side in sides))
+    source = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", source, re.DOTALL)
+    for line in [*block.splitlines(), *sections(source)]:
+        assert re.sub(r"\s", "", line) in printed
+    local = new_page(browser, width=794, height=1123)
+    local.open(built / "recipe.html")
+    assert block in [
+        text + "\n" for text in map(str.rstrip, local.page.locator("pre").all_inner_texts())
+    ]
+    local.page.context.close()
 
 
 @needs_chromium

@@ -36,7 +36,7 @@ import helpers
 from helpers.exercises import find
 from workshop.anatomy import parts
 from workshop.notes import Notes, parse
-from workshop.plans import part_minutes
+from workshop.plans import PLANS, part_minutes
 
 TEACHING = ROOT / "docs" / "teaching"
 PAGES = sorted(TEACHING.glob("*.md"))
@@ -246,6 +246,24 @@ def test_the_guide_leads_to_every_page():
     guide = (TEACHING / "README.md").read_text(encoding="utf-8")
     linked = {target for _, _, target in LINK.findall(guide)}
     assert {path.name for path in PAGES} - {"README.md"} <= linked
+
+
+def test_what_half_a_day_leaves_out_is_what_the_notes_say():
+    left_out = {
+        path.stem: [
+            int(part.heading[0])
+            for part in parts(nbformat.read(path, as_version=nbformat.NO_CONVERT))
+            if part.kind == "section" and not PLANS["half-day"].keeps(part)
+        ]
+        for path in NOTEBOOKS
+    }
+    said = page_of(NOTEBOOKS[3]).notes.prerequisites
+    assert left_out["03_likelihood_fitting"] == [3, 4, 5, 6]
+    assert "Half a day leaves out sections 3 to 6 of notebook 3" in said
+    schedules = (TEACHING / "schedules.md").read_text(encoding="utf-8")
+    assert 2 in left_out["01_cholesky_theory"]
+    (half_day,) = re.findall(r"^## Half a day\n(.+?)^## ", schedules, re.DOTALL | re.MULTILINE)
+    assert "Section 2 of notebook 1 is left out here too" in half_day
 
 
 def test_the_answers_of_the_self_test_are_right():

@@ -147,6 +147,8 @@ def _unrecognised(expected: list[Any], given: list[Any], changed: list[str]) -> 
     wrong = map(complaint, expected, given)
     about_kind = next(filter(None, wrong), "")
     if len(expected) > 1 and agree(expected[:1], given[:1]):
+        if about_kind and "the shape should be" not in about_kind:
+            return f"right for the first arguments that were tried. For others {about_kind}"
         return (
             "right for the first arguments that were tried, wrong for others. Does a number, or a "
             f"size, of your own example stand in your function? {_again(about_kind)}"
@@ -165,7 +167,18 @@ def _unrecognised(expected: list[Any], given: list[Any], changed: list[str]) -> 
             "your function gives the same result for all arguments. Does it use them, or a "
             "variable of the notebook in their place?"
         )
-    return "not yet: the shape is right, the values are not."
+    return f"not yet: {_wrong_in_value(expected[0])}"
+
+
+def _wrong_in_value(expected: Any) -> str:
+    """What is wrong with a value of the right kind and shape, in the words for its kind."""
+    if isinstance(expected, (bool, str)):
+        return "the answer is another."
+    if isinstance(expected, tuple):
+        return "the shapes are right, the values are not."
+    if torch.as_tensor(expected).ndim == 0:
+        return "a number is right, its value is not."
+    return "the shape is right, the values are not."
 
 
 def _is_constant(results: list[Any]) -> bool:

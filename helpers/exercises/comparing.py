@@ -90,7 +90,8 @@ def _equal(wanted: Any, value: Any) -> bool:
         return all(map(_equal, wanted, value))
     if isinstance(wanted, (bool, str)):
         return wanted == value
-    return torch.allclose(_double(wanted), _double(value), **TOLERANCE)
+    # No solution has a NaN; a mistake may have one, and is recognised by it.
+    return torch.allclose(_double(wanted), _double(value), **TOLERANCE, equal_nan=True)
 
 
 def _double(value: Any) -> Tensor:

@@ -138,6 +138,12 @@ _RULES = (
     ),
     _Rule(
         TypeError,
+        r"solve_triangular\(\) missing .*upper",
+        "`solve_triangular` must be told which triangle of its matrix to read: `upper=False` for "
+        "the lower one.",
+    ),
+    _Rule(
+        TypeError,
         "'list'|only integer tensors of a single element",
         "A list or a text meets a tensor. `torch.tensor` makes a tensor of a list of numbers.",
     ),

@@ -62,7 +62,7 @@ def hint(number: str) -> None:
     if step == len(hints):
         _print_wrapped(
             f"Exercise {number}: there are no more hints. A solution is in the collapsed cell "
-            "below the exercise; in a workshop, ask whoever leads it."
+            "below the exercise, unless this is the copy of a workshop: then ask whoever leads it."
         )
         return
     _asked[number] += 1

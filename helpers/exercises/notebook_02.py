@@ -79,6 +79,16 @@ def _exponential_of_the_zeros(raw: Tensor) -> Tensor:
     return raw.tril().exp() @ raw.tril().exp().mT
 
 
+def _exponential_of_the_diagonal_matrix(raw: Tensor) -> Tensor:
+    scale_tril = raw.tril(-1) + raw.diagonal().diag().exp()
+    return scale_tril @ scale_tril.mT
+
+
+def _variances_on_the_diagonal(raw: Tensor) -> Tensor:
+    scale_tril = raw.tril(-1) + (2 * raw.diagonal()).exp().diag()
+    return scale_tril @ scale_tril.mT
+
+
 def _log_of_the_diagonal(raw: Tensor) -> Tensor:
     scale_tril = raw.tril(-1) + raw.diagonal().abs().log().diag()
     return scale_tril @ scale_tril.mT
@@ -129,6 +139,11 @@ EXERCISES = {
             "the exponential came after the mask and turned its zeros into ones.": (
                 _exponential_of_the_zeros
             ),
+            "the exponential of a diagonal matrix has ones beside the diagonal: take .exp() "
+            "first, .diag() after.": _exponential_of_the_diagonal_matrix,
+            "the exponential of twice the logarithm is a variance; L holds standard deviations.": (
+                _variances_on_the_diagonal
+            ),
             "the diagonal of raw holds logarithms already; you took another one.": (
                 _log_of_the_diagonal
             ),
@@ -169,6 +184,9 @@ EXERCISES = {
             ),
             "a difference of divisors scales every entry; it does not shift it.": (
                 lambda covariance_matrix, n: covariance_matrix - 1 / n
+            ),
+            "* and / come before -: n - 1 needs brackets.": (
+                lambda covariance_matrix, n: covariance_matrix * n - 1 / n
             ),
             "that would be right for standard deviations; a covariance is a square.": (
                 lambda covariance_matrix, n: covariance_matrix * ((n - 1) / n) ** 0.5

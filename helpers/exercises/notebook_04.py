@@ -81,6 +81,21 @@ def _mean_unweighted(
     return moment - torch.outer(mean, mean)
 
 
+def _mean_squared_as_a_vector(
+    n_a: int, mean_a: Tensor, cov_a: Tensor, n_b: int, mean_b: Tensor, cov_b: Tensor
+) -> Tensor:
+    mean = (n_a * mean_a + n_b * mean_b) / (n_a + n_b)
+    return _second_moment(n_a, mean_a, cov_a, n_b, mean_b, cov_b) - mean**2
+
+
+def _second_moment_unweighted(
+    n_a: int, mean_a: Tensor, cov_a: Tensor, n_b: int, mean_b: Tensor, cov_b: Tensor
+) -> Tensor:
+    mean = (n_a * mean_a + n_b * mean_b) / (n_a + n_b)
+    squares = torch.outer(mean_a, mean_a) + torch.outer(mean_b, mean_b)
+    return _within(n_a, cov_a, n_b, cov_b) + squares - torch.outer(mean, mean)
+
+
 def _pooled(
     n_a: int, mean_a: Tensor, cov_a: Tensor, n_b: int, mean_b: Tensor, cov_b: Tensor
 ) -> Tensor:
@@ -165,6 +180,14 @@ def _variances_only(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
 
 def _twice_the_loss(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
     return -2 * MultivariateNormal(loc[:, None], scale_tril=scale_tril[:, None]).log_prob(value)
+
+
+def _log_density(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    return _twice_the_loss(value, loc, scale_tril) / -2
+
+
+def _log_density_of_others(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
+    return _twice_the_loss_of_others(value, loc, scale_tril) / -2
 
 
 def _twice_the_loss_of_others(value: Tensor, loc: Tensor, scale_tril: Tensor) -> Tensor:
@@ -289,6 +312,16 @@ EXERCISES: dict[str, Exercise] = {
             "the mean.": _second_moment,
             "the second moments are right, and the mean that you take off is halfway between the "
             "two. The larger set should pull it to its side.": _mean_unweighted,
+            "the second moments are right, and what you take off for the common mean is a vector, "
+            "the same for all rows: of a vector, `**` makes a vector.": _mean_squared_as_a_vector,
+            "the two ways from a set's mean to the common one are there, and both count in full. "
+            "The more samples a set has, the more its own way counts.": _with_between(
+                lambda delta, n_a, n_b: (
+                    (n_a**2 + n_b**2) / (n_a + n_b) ** 2 * torch.outer(delta, delta)
+                )
+            ),
+            "the outer products of both means are added in full: each belongs to its own set, and "
+            "counts as much as that set does.": _second_moment_unweighted,
             "this is the pooled covariance of two groups: it takes their means for different on "
             "purpose, and its weights n - 1 belong to covariances divided by n - 1.": _pooled,
             "you have multiplied the covariances by n - 1. Those given here are divided by n, and "
@@ -346,6 +379,10 @@ EXERCISES: dict[str, Exercise] = {
             "them differs from Gaussian to Gaussian.": _twice_the_loss,
             "this is -2 times the log-density, which holds more than the distance. And sample k of "
             "every Gaussian was measured by Gaussian k.": _twice_the_loss_of_others,
+            "this is the log-density. The squared distance is one of three terms in it, with a "
+            "minus and a half in front.": _log_density,
+            "this is the log-density, of which the squared distance is one term. And sample k of "
+            "every Gaussian was measured by Gaussian k.": _log_density_of_others,
             "this is the distance; its square is asked for.": lambda value, loc, scale_tril: (
                 squared_distances(value, loc, scale_tril).sqrt()
             ),
@@ -416,6 +453,16 @@ EXERCISES: dict[str, Exercise] = {
             "says that it always pays.": (
                 lambda cpu_call, cpu_each, gpu_call, gpu_each, transfer_each: _if_saved(
                     gpu_call - cpu_call, cpu_each - gpu_each - transfer_each, otherwise=0.0
+                )
+            ),
+            "right where the lines cross; never is `math.inf`, not -1.": (
+                lambda cpu_call, cpu_each, gpu_call, gpu_each, transfer_each: _if_saved(
+                    gpu_call - cpu_call, cpu_each - gpu_each - transfer_each, otherwise=-1.0
+                )
+            ),
+            "right where the lines cross; never is `math.inf`, not a NaN.": (
+                lambda cpu_call, cpu_each, gpu_call, gpu_each, transfer_each: _if_saved(
+                    gpu_call - cpu_call, cpu_each - gpu_each - transfer_each, otherwise=math.nan
                 )
             ),
             "a number of matrices cannot be negative: one of the two differences is the wrong way "
