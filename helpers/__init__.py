@@ -6,7 +6,8 @@ Modules stand in floors; each imports only from the floors below it.
 1. gaussian, statistics, estimators, uncertainty: mathematics on tensors with batch dimensions
 2. parametrizations: from unconstrained parameters to `scale_tril`
 3. models, history, progress, checkpoints, objectives, optimizers, training
-4. datasets, plotting, exercises, source, environment, crossover: what serves the notebooks
+4. datasets, plotting, exercises, source, environment, crossover, interactive: what serves the
+   notebooks
 
 Floor 4 needs matplotlib, scikit-learn or IPython; its names are imported when they are first used,
 so that `import helpers` costs no more than `import torch`.
@@ -50,6 +51,13 @@ if TYPE_CHECKING:
     from helpers.datasets import Dataset, load_dataset, two_correlated
     from helpers.environment import check_environment
     from helpers.exercises import check, hint, show_progress
+    from helpers.interactive import (
+        explore_ellipse,
+        explore_likelihood_descent,
+        explore_mse_descent,
+        explore_noise_floor,
+        explore_step,
+    )
     from helpers.plotting import (
         COLORS,
         WIDE,
@@ -74,6 +82,13 @@ _LAZY = {
     "datasets": ("Dataset", "load_dataset", "two_correlated"),
     "environment": ("check_environment",),
     "exercises": ("check", "hint", "show_progress"),
+    "interactive": (
+        "explore_ellipse",
+        "explore_likelihood_descent",
+        "explore_mse_descent",
+        "explore_noise_floor",
+        "explore_step",
+    ),
     "plotting": (
         "COLORS",
         "WIDE",
@@ -116,6 +131,11 @@ __all__ = [
     "ellipse_points",
     "entropy",
     "expected_gap",
+    "explore_ellipse",
+    "explore_likelihood_descent",
+    "explore_mse_descent",
+    "explore_noise_floor",
+    "explore_step",
     "fit",
     "hint",
     "judge",

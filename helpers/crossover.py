@@ -3,8 +3,8 @@
 The step is `natural_step` on B covariances of d variables: two triangular solves and a matrix
 product each, and nothing that waits for the device in between.
 
-`python -m helpers.crossover --out FILE` measures the CPU and the best device of this machine and
-writes a record, which `load_record` reads.
+`python -m helpers.crossover --out FILE` measures the CPU and the GPU of this machine and writes a
+record, which `load_record` reads; where there is no GPU it says so and writes nothing.
 """
 
 from __future__ import annotations
@@ -307,6 +307,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dims", nargs="+", type=int, default=DIMS, metavar="D")
     parser.add_argument("--repeats", type=int, default=21)
     options = parser.parse_args(arguments)
+    if best_device().type == "cpu":
+        parser.exit(
+            1, f"expected a GPU to compare the CPU with, torch {torch.__version__} has none\n"
+        )
     timings = measure_crossover(
         batch_sizes=options.batch_sizes, dims=options.dims, repeats=options.repeats
     )

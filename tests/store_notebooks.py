@@ -29,7 +29,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from nbval_rules import without_progress
+from nbval_rules import WIDGET, without_progress
 
 ROOT = Path(__file__).parents[1]
 PROCESSES = 2
@@ -70,6 +70,13 @@ def merged_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return merged
 
 
+def without_widgets(output: NotebookNode) -> NotebookNode:
+    """The output less its widget, whose name is another at every run; its text stays."""
+    if "data" in output:
+        output.data.pop(WIDGET, None)
+    return output
+
+
 def normalised(notebook: NotebookNode) -> NotebookNode:
     """A copy without anything that depends on the machine, the editor or the moment."""
     notebook = deepcopy(notebook)
@@ -78,8 +85,8 @@ def normalised(notebook: NotebookNode) -> NotebookNode:
         kept = {"tags": tags(cell)} if tags(cell) else {}
         if cell.cell_type == "code":
             # A bar appears where the machine is slow, and says how slow.
-            calm = [nbformat.from_dict(output) for output in without_progress(cell.outputs)]
-            cell.outputs = merged_streams(calm)
+            calm = map(nbformat.from_dict, without_progress(cell.outputs))
+            cell.outputs = merged_streams([without_widgets(output) for output in calm])
             if "solution" in tags(cell):
                 kept["jupyter"] = {"source_hidden": True}
         cell.metadata = NotebookNode(kept)

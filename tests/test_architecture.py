@@ -28,8 +28,8 @@ DISTRIBUTIONS = {
     "markdown_it": "markdown-it-py",
     "mdit_py_plugins": "mdit-py-plugins",
 }
-# What comes with JupyterLab and seaborn whatever their version.
-IMPLIED = {"IPython": "jupyterlab", "pandas": "seaborn"}
+# What comes with JupyterLab, seaborn and ipywidgets whatever their version.
+IMPLIED = {"IPython": "jupyterlab", "pandas": "seaborn", "traitlets": "ipywidgets"}
 HEAVY = {
     "pandas",
     "seaborn",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pytest
@@ -227,7 +228,21 @@ def test_only_a_record_is_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_measures_prints_and_writes(tmp_path, capsys):
+def test_the_command_stops_where_there_is_no_gpu(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(crossover, "best_device", lambda: torch.device("cpu"))
+    path = tmp_path / "run.json"
+    with pytest.raises(SystemExit) as stopped:
+        main(["--out", str(path), "--batch-sizes", "1", "--dims", "2", "--repeats", "1"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("expected a GPU")
+    assert not path.exists()
+
+
+def test_the_command_measures_prints_and_writes(tmp_path, capsys, monkeypatch):
+    # As on a machine with a GPU, which the machine of this test need not have.
+    monkeypatch.setattr(crossover, "best_device", lambda: torch.device("cuda"))
+    on_cpu = partial(measure_crossover, devices=["cpu"])
+    monkeypatch.setattr(crossover, "measure_crossover", on_cpu)
     path = tmp_path / "run.json"
     main(["--out", str(path), "--batch-sizes", "1", "10", "--dims", "2", "--repeats", "1"])
     record = load_record(path)

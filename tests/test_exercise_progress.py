@@ -18,7 +18,7 @@ from store_notebooks import ThisInterpreter, execute
 from strategies import settings  # the profile of the course
 
 from helpers import check, show_progress
-from helpers.exercises import find, passes
+from helpers.exercises import catalogue, find, passes
 
 assert settings
 ROOT = Path(__file__).parents[1]
@@ -79,6 +79,25 @@ def test_a_pass_is_kept_and_an_open_answer_is_not(path, shown, capsys):
     assert numbers_with_a_cross(lines) == ["01.3", "02.1"]
     assert lines[-1] == "2 of 12 exercises have passed."
     assert [each.name for each in path.parent.iterdir()] == [path.name]  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        (["01.3", "04.1"], ["01  Cholesky theory       [x] 01.3", OPEN[3][:34]]),
+        ([], []),
+    ],
+)
+def test_in_the_copy_of_a_workshop_only_its_exercises_count(
+    path, shown, tmp_path, monkeypatch, listed, expected
+):
+    listing = tmp_path / "listing.json"
+    listing.write_text(json.dumps(listed), encoding="utf-8")
+    monkeypatch.setattr(catalogue, "KEPT", listing)
+    solve("01.3")
+    solve("02.1")  # passed in a notebook that is not in the copy
+    n_passed = len({"01.3"} & set(listed))
+    assert shown() == [*expected, f"{n_passed} of {len(listed)} exercises have passed."]
 
 
 def test_the_file_is_not_written_twice_for_one_pass(path):

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome 
 
 WIDTH, HEIGHT = 1280, 720
 SMALLEST_TEXT = 24 * HEIGHT / 700  # what is 24 pixels on a slide of 960 by 700
-SMALLEST_CODE = 16
+SMALLEST_CODE = 20
 SMALLEST_FIGURE = 300  # of 720: lower ones would be strips
 
 # For each slide what is wrong with it, in words: measured in the page, where the layout is known.
@@ -82,6 +82,11 @@ def decks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     return {name: sorted((moved / name).glob("*.html")) for name in PLANS}
 
 
+def deck_of(found: list[Path], begins: str) -> Path:
+    """The deck of the notebook with that number."""
+    return next(path for path in found if path.stem.startswith(begins))
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     with launched(CHROMIUM) as started:
@@ -122,14 +127,15 @@ def test_a_deck_is_shown_without_a_fault(opened, decks, notebook):
 @pytest.mark.parametrize("plan", [name for name in PLANS if name != "day"])
 def test_the_decks_of_a_shorter_plan_are_shown_without_a_fault(opened, decks, plan):
     assert [path.stem for path in decks[plan]] == [
-        path.stem for path in PLANS[plan].chosen(course_notebooks())
+        "00_welcome",
+        *(path.stem for path in PLANS[plan].chosen(course_notebooks())),
     ]
     for deck in decks[plan]:
         assert faults(opened(deck)) == []
 
 
 def test_the_arrow_key_reaches_every_slide_and_back(opened, decks):
-    page = opened(decks["day"][0]).page
+    page = opened(deck_of(decks["day"], "01")).page
     total = page.evaluate("Reveal.getTotalSlides()")
     reached = [0]
     presses = 0
@@ -145,20 +151,20 @@ def test_the_arrow_key_reaches_every_slide_and_back(opened, decks):
 
 
 def test_what_a_cell_prints_waits_for_a_key(opened, decks):
-    page = opened(decks["day"][1]).page
+    page = opened(deck_of(decks["day"], "02")).page
     at = page.evaluate(
         "[...document.querySelectorAll('.slides > section')]"
         ".findIndex(slide => slide.classList.contains('answer'))"
     )
     page.evaluate(f"Reveal.slide({at})")
-    printed = page.locator("section.present .printed")
+    printed = page.locator("section.present .outcome")
     assert printed.evaluate("el => getComputedStyle(el).visibility") == "hidden"
     page.keyboard.press("ArrowRight")
     assert printed.evaluate("el => getComputedStyle(el).visibility") == "visible"
 
 
 def test_the_speaker_sees_the_notes_in_a_window_of_their_own(opened, decks):
-    local = opened(decks["day"][0])
+    local = opened(deck_of(decks["day"], "01"))
     local.page.evaluate("Reveal.slide(2)")
     with local.page.context.expect_page() as popup:
         local.page.keyboard.press("s")
@@ -187,7 +193,7 @@ def test_the_speaker_sees_the_notes_in_a_window_of_their_own(opened, decks):
 )
 def test_a_fault_is_noticed(opened, decks, tmp_path, old, new, fault):
     """The same page with one thing broken."""
-    good = decks["90min"][0]
+    good = deck_of(decks["90min"], "01")
     shutil.copytree(good.parent / "assets", tmp_path / "assets")
     text = good.read_text(encoding="utf-8")
     assert old in text

@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbval_rules import WIDGET
 from store_notebooks import is_unchanged, main, normalised
 
 # Stands in for helpers.save_figure: a figure goes to a file, and the same bytes are displayed.
@@ -115,6 +116,14 @@ def test_pieces_of_a_stream_are_joined_and_other_outputs_stay_apart():
     (cell,) = normalised(notebook).cells
     assert [output.text for output in cell.outputs] == ["ab", "c", "d"]
     assert [output.text for output in outputs] == ["a", "b", "c", "d"]  # the argument is unchanged
+
+
+def test_of_a_widget_only_the_sentence_is_stored():
+    data = {"text/plain": "Run this cell.", WIDGET: {"model_id": "another at every run"}}
+    shown = new_output("execute_result", data=data, execution_count=1)
+    (cell,) = normalised(new_notebook(cells=[new_code_cell("1", outputs=[shown])])).cells
+    assert cell.outputs[0].data == {"text/plain": "Run this cell."}
+    assert WIDGET in shown.data  # the argument is unchanged
 
 
 def test_a_notebook_that_was_never_run_has_changed():

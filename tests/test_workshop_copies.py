@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from store_notebooks import code_cells, images, tags
 
 from workshop import __main__ as command
-from workshop import copies, notes, sheets
+from workshop import copies, notes, sheets, wording
 from workshop.anatomy import course_notebooks, is_code, parts, read_notebook, remember
 from workshop.archive import pack
 from workshop.carry import undefined_names
@@ -46,6 +51,11 @@ def kept_parts(name, stem, kind=None):
 
 def left_out_parts(name, stem):
     return [part for part in parts(SOURCES[stem]) if not PLANS[name].keeps(part)]
+
+
+def text_below(notebook, heading):
+    (text,) = (cell.source for cell in notebook.cells if cell.source.startswith(heading))
+    return text
 
 
 def by_id(notebook):
@@ -101,9 +111,79 @@ def test_the_minutes_at_the_top_are_those_of_the_copy(name, stem):
     kept = kept_parts(name, stem)
     exercises = sum(part_minutes(part) for part in kept if part.kind == "exercise")
     reading = sum(part_minutes(part) for part in kept if part.kind != "exercise")
-    expected = f"about {reading:.0f} minutes to read and run, {exercises:.0f} more for"
+    expected = f"| about {reading:.0f} minutes to read and run"
+    expected += f", {exercises:.0f} more for the exercises |" if exercises else " |"
     for made in (STUDENT, INSTRUCTOR):
         assert expected in "\n".join(cell.source for cell in made[name, stem].cells[:3])
+
+
+@every_copy
+@pytest.mark.parametrize("made", [STUDENT, INSTRUCTOR], ids=["student", "instructor"])
+def test_a_copy_names_under_its_table_what_it_leaves_out(made, name, stem):
+    opening = "\n".join(cell.source for cell in made[name, stem].cells[:3])
+    told = "".join(re.findall(r"^This copy leaves out (.*?)\. ", opening, re.MULTILINE))
+    assert bool(told) == bool(left_out_parts(name, stem))
+    named = re.findall(r"\d\d\.\d|\d", told)
+    assert named == [part.number for part in left_out_parts(name, stem)]
+
+
+@every_copy
+@pytest.mark.parametrize("made", [STUDENT, INSTRUCTOR], ids=["student", "instructor"])
+def test_lines_of_the_recap_that_sum_up_what_is_left_out_are_marked(made, name, stem):
+    """The lines and their sections come in the same order, and half a day keeps some of each."""
+    lines = text_below(made[name, stem], "## Recap").splitlines()
+    bullets = [line for line in lines if line.startswith("- ")]
+    left_out = {part.number for part in left_out_parts(name, stem) if part.kind == "section"}
+    sections = wording.RECAP_SECTIONS[str(int(stem[:2]))]
+    marked = [line.startswith(f"- {wording.AT_HOME} ") for line in bullets]
+    assert marked == [number in left_out for number in sections]
+
+
+def test_what_half_a_day_leaves_for_home_in_the_recaps_is_what_its_sections_say():
+    marked = [
+        line.removeprefix(f"- {wording.AT_HOME} ")
+        for (name, _), copied in STUDENT.items()
+        if name == "half-day"
+        for line in text_below(copied, "## Recap").splitlines()
+        if wording.AT_HOME in line
+    ]
+    begin = [
+        *["A symmetric matrix", "The positive definite ones", "$L$ gives"],
+        *["`torch.cov` divides", "Small starts", "MSE depends"],
+        *["`scale_tril=` needs", "Count, mean", "The natural gradient", "The data leave"],
+        *["A `DataLoader`", "The loss of a batch", "Time with a clock"],
+    ]
+    assert len(marked) == len(begin)
+    assert all(line.startswith(words) for line, words in zip(marked, begin, strict=True))
+
+
+def test_the_recap_of_every_notebook_says_which_section_each_line_sums_up():
+    plan = PLANS["half-day"]
+    assert set(wording.RECAP_SECTIONS) == {str(int(s[:2])) for s in SOURCES if plan.takes(s)}
+    for stem, notebook in SOURCES.items():
+        if plan.takes(stem):
+            sections = wording.RECAP_SECTIONS[str(int(stem[:2]))]
+            lines = text_below(notebook, "## Recap").splitlines()
+            assert len(sections) == sum(line.startswith("- ") for line in lines)
+            assert list(sections) == sorted(sections)
+            assert set(sections) <= {part.number for part in parts(notebook)}
+
+
+@every_copy
+def test_the_help_that_is_named_is_for_an_exercise_that_is_there(name, stem):
+    kept = [part.number for part in kept_parts(name, stem, "exercise")]
+    said = text_below(STUDENT[name, stem], "## Exercises")
+    assert re.findall(r'hint\("(.*?)"\)', said) == kept[:1]
+    assert (wording.NO_EXERCISES in said) == (not kept)
+
+
+@every_copy
+@pytest.mark.parametrize("made", [STUDENT, INSTRUCTOR], ids=["student", "instructor"])
+def test_what_comes_next_is_there_or_said_to_be_elsewhere(made, name, stem):
+    last = [taken for plan, taken in TAKEN if plan == name][-1]
+    named = re.findall(r"\(\d\d_\w+\.ipynb\)", text_below(SOURCES[stem], "## What next"))
+    said = text_below(made[name, stem], "## What next")
+    assert said.endswith(wording.THE_REST) == (bool(named) and stem == last)
 
 
 def test_the_shortest_copies_are_those_of_half_a_day_less_exercises():
@@ -234,6 +314,14 @@ def test_a_picture_that_is_no_figure_of_the_course_is_refused():
         copies.student_copy(planted(b"another"), PLANS["day"])
 
 
+def test_a_recap_whose_lines_are_not_assigned_is_refused():
+    notebook = planted()
+    notebook.cells.insert(-3, new_markdown_cell("## Recap\n\n- one\n- two"))
+    with pytest.raises(ValueError, match="RECAP_SECTIONS: expected a section for each of the 2 li"):
+        copies.student_copy(notebook, PLANS["90min"])
+    assert copies.student_copy(notebook, PLANS["day"])
+
+
 def test_the_notebook_that_is_copied_stays_as_it_is():
     before, after = planted(), planted()
     copies.student_copy(after, PLANS["90min"])
@@ -332,6 +420,7 @@ def test_the_student_zip_holds_what_a_learner_needs(student_zip):
         names = packed.namelist()
         readme = packed.read("student/README.md").decode()
     expected = {"README.md", "pyproject.toml", "constraints.txt", "environment.yml", "figures/"}
+    expected |= {"docs/recipe.md", "helpers/exercises/kept.json"}
     expected |= {f"notebooks/{path.name}" for path in PATHS.values()}
     expected |= {
         path.relative_to(ROOT).as_posix()
@@ -347,14 +436,54 @@ def test_the_student_zip_holds_what_a_learner_needs(student_zip):
 
 def test_what_python_and_jupyter_leave_behind_is_not_packed(tmp_path, monkeypatch):
     root = tmp_path / "root"
-    for name in ("__pycache__/a.pyc", ".ipynb_checkpoints/a.py", "a.py"):
+    for name in ("__pycache__/a.pyc", ".ipynb_checkpoints/a.py", "exercises/a.py"):
         (root / "helpers" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "helpers" / name).touch()
     for name in copies.SUPPORT:
-        (root / name).touch()
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / name, root / name)
     monkeypatch.setattr(copies, "ROOT", root)
     built = copies.build_student(PLANS["90min"], course_notebooks(), tmp_path / "student")
-    assert [path.name for path in (built / "helpers").iterdir()] == ["a.py"]
+    found = {path.name for path in (built / "helpers").rglob("*") if path.is_file()}
+    assert found == {"a.py", "kept.json"}
+
+
+def test_conda_installs_what_the_notebooks_need_and_nothing_else(student_zip):
+    with ZipFile(student_zip) as packed:
+        made = yaml.safe_load(packed.read("student/environment.yml"))
+    course = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [re.sub(r"^torch\b", "pytorch", line) for line in project["dependencies"]]
+    python, by_pip = course["dependencies"][0], course["dependencies"][-1]
+    assert made == course | {"dependencies": [python, "pip", *sorted(needed), by_pip]}
+    assert len(made["dependencies"]) < len(course["dependencies"])
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_progress_counts_the_exercises_that_are_in_the_copy(name, tmp_path):
+    folder = copies.build_student(PLANS[name], course_notebooks(), tmp_path / "student")
+    kept = [
+        part.number
+        for stem in SOURCES
+        if PLANS[name].takes(stem)
+        for part in kept_parts(name, stem, "exercise")
+    ]
+    assert json.loads((folder / copies.KEPT).read_text(encoding="utf-8")) == kept
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment["COVARIANCE_PROGRESS"] = str(tmp_path / "progress.json")
+    code = "from helpers import check, show_progress; show_progress()"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.findall(r"\[ \] (\d\d\.\d)", run.stdout) == kept
+    # A notebook without an exercise has no line.
+    assert re.findall(r"^\d\d", run.stdout, re.MULTILINE) == sorted({each[:2] for each in kept})
+    assert run.stdout.endswith(f"0 of {len(kept)} exercises have passed.\n")
 
 
 def test_no_solution_is_in_the_notebooks_of_the_student_zip(student_zip):
@@ -427,7 +556,8 @@ def test_a_workshop_is_built_without_a_browser_and_says_what_it_left_out(
     assert command.main(["--plan", "90min"], out) == 0
     said = capsys.readouterr().out
     assert "left out, as there is no Chromium here: cheat_sheet.pdf" in said
-    expected = ["student.zip", "instructor.zip", "slides.zip", "cheat_sheet.html", "notation.html"]
+    expected = ["student.zip", "instructor.zip", "slides.zip"]
+    expected += [f"{sheet.name}.html" for sheet in sheets.SHEETS]
     for name in expected:
         assert (out / name).is_file()
         assert f"  {name}\n" in said

@@ -12,6 +12,7 @@ from workshop import run_times, schedules
 from workshop.anatomy import course_notebooks, parts, read_notebook, remember
 from workshop.plans import (
     PLANS,
+    drawing_lines,
     part_minutes,
     plan_named,
     schedule,
@@ -101,6 +102,17 @@ def test_minutes_of_an_exercise_come_from_its_task_and_the_lines_to_write():
     assert part_minutes(exercise) == round(130 / 130 + 2 * 2 + 2)
 
 
+def test_lines_that_draw_what_was_found_are_adapted_not_found():
+    drawn = "\n\nfig, ax = plt.subplots()\nax.plot(\n    f(2),\n)\n# a comment is no line\n"
+    solution = new_code_cell(
+        f"def f(x):\n    return x\n\n\ncheck(f){drawn}", metadata={"tags": ["solution"]}
+    )
+    cells = [heading(f"### Exercise 01.1 · one {'word ' * 127}", "core"), solution]
+    (exercise,) = parts(new_notebook(cells=[heading("# 1 · Tiny"), *cells]))[1:]
+    assert (solution_lines(cells), drawing_lines(cells)) == (1, 4)
+    assert part_minutes(exercise) == 130 / 130 + 1 * 2 + 4 / 2 + 2
+
+
 def test_what_is_read_at_home_takes_no_minutes():
     assert [part_minutes(part) for part in parts(small_notebook())[-2:]] == [0, 0]
 
@@ -129,10 +141,18 @@ def test_shorter_plans_take_fewer_notebooks():
     assert taken["half-day"] == ["01", "02", "03", "04"]
 
 
-def test_every_notebook_has_core_sections_and_a_core_exercise():
+def test_every_notebook_has_core_sections():
     for stem, notebook in NOTEBOOKS.items():
-        core = {part.kind for part in parts(notebook) if "core" in tags(part.cells[0])}
-        assert core == {"section", "exercise"}, stem
+        core = [part for part in parts(notebook) if "core" in tags(part.cells[0])]
+        assert any(part.kind == "section" for part in core), stem
+
+
+def test_the_shortest_plan_has_two_exercises_and_time_for_questions():
+    """The exercise of notebook 3 would leave no minute, so it is done at home."""
+    steps = schedule(PLANS["90min"], NOTEBOOKS)
+    kept = [step.part.number for step in steps if step.part.kind == "exercise"]
+    assert kept == ["01.2", "02.1"]
+    assert sum(step.minutes for step in steps) <= 90 - 5
 
 
 @pytest.mark.parametrize("name", ["week", "", "Day"])
@@ -154,7 +174,37 @@ def test_the_steps_of_a_plan_fill_its_time_without_a_gap_and_fit(name):
     assert clock <= plan.minutes
     assert [step.minutes for step in steps if step.part is None] == list(plan.breaks)
     exact = sum(part_minutes(step.part) for step in steps if step.part) + sum(plan.breaks)
-    assert clock == round(exact)
+    # A recap at the very end has its whole minute, which nothing after it lends.
+    assert clock - round(exact) in (0, 1)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_notebook_has_its_opening_and_its_recap_in_the_schedule(name):
+    plan = plan_named(name)
+    rows = [
+        (step.stem, step.part.heading == "Recap")
+        for step in schedule(plan, NOTEBOOKS)
+        if step.part and (step.part.kind == "opening" or step.part.heading == "Recap")
+        if step.minutes
+    ]
+    assert rows == [(s, is_recap) for s in NOTEBOOKS if plan.takes(s) for is_recap in (False, True)]
+    table = schedules.table(plan, NOTEBOOKS)
+    for stem in filter(plan.takes, NOTEBOOKS):
+        title = parts(NOTEBOOKS[stem])[0].heading
+        assert table.count(f" | **{title}**, opening |") == 1
+
+
+def test_a_minute_that_rounding_does_not_leave_is_lent():
+    """Half a minute of opening, then four of reading; the end is where it would be without."""
+    notebook = new_notebook(
+        cells=[
+            heading("# 1 · " + "word " * 50),
+            heading("## 1 · First " + "word " * 512, "core"),
+            heading("## Recap\n\n" + "word " * 10),
+        ]
+    )
+    steps = schedule(plan_named("day"), {"01_tiny": notebook})
+    assert [(step.start, step.minutes) for step in steps[:3]] == [(0, 1), (1, 3), (4, 1)]
 
 
 @pytest.mark.parametrize("name", ["half-day", "day"])

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from workshop import html, slides
+from workshop import __main__ as command
+from workshop import excerpts, html, notes, slides, welcome, wording
 from workshop.anatomy import course_notebooks, is_code, parts, read_notebook, tags
 from workshop.browser import find_chromium
 from workshop.notes import Notes
-from workshop.plans import PLANS
+from workshop.plans import PLANS, part_minutes, schedule
 
 ROOT = Path(__file__).parents[1]
 DAY, SHORT = PLANS["day"], PLANS["90min"]
 NOTEBOOKS = {path.stem: read_notebook(path) for path in course_notebooks()}
 ALT_TEXT_LENGTH = (120, 320)
+MAX_WORDS_OF_NOTES = 160
 
 # The smallest picture there is: one dot, 2 wide and 1 high by its header.
 PNG = base64.b64encode(
@@ -43,7 +45,7 @@ def notebook_of(*section: dict):
         new_markdown_cell(opening),
         new_code_cell("import torch", metadata={"tags": ["setup"]}),
         *section,
-        new_markdown_cell("## Recap\n\n- one\n- two"),
+        new_markdown_cell("## Recap\n\n- one"),
         new_markdown_cell("## Exercises"),
         new_markdown_cell("### Exercise 01.1 · a task\n\nDo *it*."),
         new_code_cell("answer = None", metadata={"tags": ["exercise"]}),
@@ -81,26 +83,35 @@ def section_of(*cells: dict):
 def test_a_notebook_becomes_slides_in_the_order_of_its_cells():
     found = slides.slides_of(notebook_of(*SECTION), DAY)
     in_section = ["question", "answer", "figure", "check", "remember"]
-    assert kinds(found) == ["title", "overview", *in_section, "exercise", "list", "text"]
-    title, overview, question, answer, figure, check, remember, exercise, recap, next_ = found
+    assert kinds(found) == ["title", "overview", *in_section, "list", "exercise", "text"]
+    title, overview, question, answer, figure, check, remember, recap, exercise, next_ = found
     assert (title.heading, title.text) == ("1 · Tiny", "A promise.")
     assert dict(title.columns)["you will"] == "a"
     assert dict(overview.columns) == {"questions": "1 · Why?", "exercises": "01.1 · a task"}
     assert (question.number, question.heading) == ("1", "Why?")
     assert (question.lead, question.text) == ("A lead.", "What is $x$?")
-    assert (answer.code, answer.printed) == ("x = 1\nprint(x)", "1")
+    assert (answer.excerpt.code, answer.excerpt.printed) == ("x = 1\nprint(x)", "1")
     assert (figure.figure.name, figure.text) == ("01_dot", "Look here, at the dot. Then there.")
-    assert (check.code, check.printed) == ("assert x == 1\nprint('right')", "right")
+    code = "assert x == 1\nprint('right')"
+    assert (check.excerpt.code, check.excerpt.printed) == (code, "right")
     assert remember.text == "One dot."
     assert (exercise.number, exercise.heading, exercise.text) == (
         "Exercise 01.1",
         "a task",
         "Do *it*.",
     )
-    assert recap.text == "- one\n- two"
+    assert exercise.lead == '2 minutes, in pairs. Stuck? `hint("01.1")`'
+    assert recap.text == "- one"
     assert next_.text == "More in notebook 2."
 
 
+@pytest.fixture
+def tiny_recap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one line of the tiny recap sums up the one section."""
+    monkeypatch.setitem(wording.RECAP_SECTIONS, "1", "1")
+
+
+@pytest.mark.usefixtures("tiny_recap")
 def test_the_minutes_on_the_title_are_those_of_the_plan():
     long = new_markdown_cell("word " * 2600)
     whole = notebook_of(SECTION[0], long, *SECTION[1:])
@@ -114,11 +125,13 @@ def test_the_minutes_on_the_title_are_those_of_the_plan():
     assert minutes["90min"] == "about 10 minutes, exercises included"
 
 
+@pytest.mark.usefixtures("tiny_recap")
 def test_what_a_plan_leaves_out_is_on_no_slide():
     cut = notebook_of(*SECTION)
     cut.cells[2].metadata["tags"] = ["optional"]
     found = slides.slides_of(cut, SHORT)
-    assert kinds(found) == ["title", "overview", "exercise", "list", "text"]
+    assert kinds(found) == ["title", "overview", "list", "exercise", "text"]
+    assert found[2].text == f"- {wording.AT_HOME} one"
 
 
 def test_a_long_lead_is_left_to_the_notebook():
@@ -127,13 +140,36 @@ def test_a_long_lead_is_left_to_the_notebook():
     assert slides.prediction(section) == ("", "What?")
 
 
+def test_the_last_formula_before_a_prediction_comes_along_with_what_refers_to_it():
+    text = "A root.\n\n$$a = 1$$\n\n$$b = 2$$\n\nIt has one.\n\n**Predict before you run.** What?"
+    section = section_of(new_markdown_cell("## 1 · Why?\n\n" + text))
+    assert slides.prediction(section) == ("$$b = 2$$\n\nIt has one.", "What?")
+
+
+def test_before_the_answer_only_what_is_tagged_is_shown():
+    figure, check = SECTION[2], SECTION[4]
+    shown = new_code_cell("2", outputs=[output("2")], metadata={"tags": ["show"]})
+    last = new_code_cell("3", outputs=[output("3")], metadata={"tags": ["answer"]})
+    cells = [SECTION[0], check, figure, SECTION[1], shown, last, SECTION[-1]]
+    found = list(slides.section_slides(section_of(*cells)))
+    assert kinds(found) == ["question", "answer", "show", "answer", "check", "figure", "remember"]
+
+
+def test_an_exercise_shows_the_picture_that_its_solution_draws():
+    notebook = notebook_of(*SECTION)
+    (solution,) = [cell for cell in notebook.cells if is_code(cell, "solution")]
+    solution.source, solution.outputs = "draw('01_dot')", [picture()]
+    (exercise,) = [s for s in slides.slides_of(notebook, DAY) if s.kind == "exercise"]
+    assert exercise.figure.name == "01_dot"
+
+
 def test_a_figure_that_answers_shows_what_its_cell_prints():
     cell = new_code_cell(
         "draw('01_dot')", outputs=[picture(), output("1\n")], metadata={"tags": ["answer"]}
     )
     found = list(slides.section_slides(section_of(SECTION[0], cell, *SECTION[3:])))
     assert kinds(found) == ["question", "figure", "check", "remember"]
-    assert found[1].printed == "1"
+    assert found[1].excerpt.printed == "1"
 
 
 def test_the_check_is_the_last_short_one_unless_another_is_tagged():
@@ -142,11 +178,13 @@ def test_the_check_is_the_last_short_one_unless_another_is_tagged():
     drawn = new_code_cell("assert 3\nprint('01_dot')", outputs=[output("3\n"), picture()])
     long_code = "assert 4\n" + "print(4)\n" * slides.MAX_CHECK_LINES
     long = new_code_cell(long_code, outputs=[output("4\n")])
-    cells = [SECTION[0], first, silent, drawn, long, SECTION[-1]]
+    answers = new_code_cell(
+        "assert 5\nprint(5)", outputs=[output("5\n")], metadata={"tags": ["answer"]}
+    )
+    cells = [SECTION[0], first, silent, drawn, long, answers, SECTION[-1]]
     assert slides.check_cell(section_of(*cells)) is first
     assert slides.check_cell(section_of(SECTION[0], long, SECTION[-1])) is long
-    assert slides.check_cell(section_of(SECTION[0], silent, SECTION[-1])) is silent
-    assert slides.check_cell(section_of(SECTION[0], SECTION[-1])) is None
+    assert slides.check_cell(section_of(SECTION[0], silent, SECTION[-1])) is None
     silent.metadata["tags"] = ["check"]
     assert slides.check_cell(section_of(*cells)) is silent
 
@@ -172,28 +210,48 @@ def test_a_figure_without_words_for_it_is_refused():
 
 
 def test_code_is_as_large_as_fits():
-    low, high = slides.CODE_SIZES
-    assert slides.fitting_size("x = 1") == high
-    wide = slides.fitting_size("x" * 100)
-    assert low < wide < high
-    assert 100 * slides.CHARACTER_WIDTH * wide <= slides.CODE_BOX[0]
-    assert slides.fitting_size("x\n" * 40) == low
+    low, high = excerpts.CODE_SIZES
+    assert excerpts.Excerpt("x = 1").size == high
+    wide = excerpts.Excerpt("x" * 85)
+    assert low < wide.size < high
+    assert 85 * excerpts.CHARACTER_WIDTH * wide.size <= excerpts.CODE_BOX[0]
+    assert not excerpts.Excerpt("x\n" * 40).fits
+    assert not excerpts.Excerpt("x" * 100).fits
+    assert excerpts.Excerpt("x\n" * 14, "1").fits
+    assert not excerpts.Excerpt("x\n" * 14, "1", "assert x").fits
 
 
 def test_imports_and_then_the_beginning_of_long_code_stay_in_the_notebook():
-    code = "import torch\n\nx = 1\n\n\ndef f():\n    y = 2\n\n    return y\n\n\nprint(f())"
-    assert slides.shortened(code, "") == code[14:].replace("\n\n\n", "\n\n")
-    long = "import torch\n\n" + "x = 1\n" * 30 + "\nprint(x)"
-    assert slides.shortened(long, "") == slides.BEGINNING_LEFT_OUT + "\n\nprint(x)"
+    code = "x = 1\n\n\ndef f():\n    y = 2\n\n    return y\n\n\nshow_source(f)\nprint(f())"
+    found = excerpts.excerpt("import torch\nfrom a import b\n\n" + code, "2")
+    assert found.code == code.replace("\n\n\n", "\n\n").replace("show_source(f)\n", "")
+    long = "x = 1\n" * excerpts.MAX_LINES + "\nprint(x)"
+    found = excerpts.excerpt(long, "1")
+    assert found == excerpts.Excerpt(excerpts.BEGINNING_LEFT_OUT + "\n\nprint(x)", "1")
+
+
+def test_code_that_would_be_small_is_not_shown():
+    assert excerpts.excerpt("x = " + "1" * 100 + "\nprint(1)", "1") == excerpts.Excerpt(printed="1")
+    narrow = excerpts.excerpt("x = 1  # " + "why " * 30, "1")
+    assert narrow.code == "x = 1"
+
+
+def test_what_would_give_an_answer_away_waits_for_the_output():
+    code = "for x in y:\n    assert x\n    z = x\nfor x in y:\n    assert x > 1\nprint('right')"
+    found = excerpts.excerpt(code, "right", holds_back=True)
+    assert found.code == "for x in y:\n    z = x"
+    assert found.asserted == "assert x\nfor x in y:\n    assert x > 1"
+    assert excerpts.excerpt(code, "right").code == code
 
 
 def test_what_is_printed_is_cut_where_the_slide_ends():
-    code = "print(x)\n" * 10
-    assert slides.clipped(code, "1\n2") == "1\n2"
-    cut = slides.clipped(code, "\n".join(map(str, range(40)))).splitlines()
-    assert cut[:3] == ["0", "1", "2"]
-    assert cut[-1] == "..."
-    assert (10 + len(cut)) * slides.LINE_HEIGHT * slides.CODE_SIZES[0] <= slides.CODE_BOX[1]
+    many = "\n".join(map(str, range(40)))
+    cut = excerpts.excerpt("print(x)", many)
+    assert cut.code == ""
+    assert cut.fits
+    assert cut.printed.splitlines()[:3] == ["0", "1", "2"]
+    assert cut.printed.endswith("\n...")
+    assert len(cut.printed.splitlines()) > 5
 
 
 def test_fewer_words_are_larger():
@@ -217,18 +275,96 @@ def test_every_prediction_is_answered_on_a_slide(stem):
 
 
 @pytest.mark.parametrize("stem", NOTEBOOKS)
-def test_tags_for_slides_stand_once_a_section_on_cells_with_an_output(stem):
+def test_tags_for_slides_stand_on_cells_of_a_section_with_an_output(stem):
     for part in parts(NOTEBOOKS[stem]):
-        for tag in (slides.ANSWER_TAG, slides.CHECK_TAG):
+        for tag in (slides.ANSWER_TAG, slides.CHECK_TAG, slides.SHOW_TAG):
             tagged = [cell for cell in part.cells if tag in tags(cell)]
-            assert len(tagged) <= (part.kind == "section"), part.heading
-            assert all(is_code(cell) and slides.printed(cell) for cell in tagged), part.heading
+            assert part.kind == "section" or not tagged, part.heading
+            assert tag != slides.CHECK_TAG or len(tagged) <= 1, part.heading
+            for cell in tagged:
+                assert is_code(cell), part.heading
+                assert slides.printed(cell) or slides.figure_of(cell), part.heading
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_no_slide_has_more_code_than_can_be_read(stem):
+    shown = [slide.excerpt for slide in slides.slides_of(NOTEBOOKS[stem], DAY) if slide.excerpt]
+    assert sum(bool(found.code) for found in shown) >= len(shown) / 2
+    for found in shown:
+        assert found.fits, found.code
+        assert found.printed
+        assert not found.printed.endswith("..."), found.printed
+    by_section = [
+        s
+        for part in parts(NOTEBOOKS[stem])
+        if part.kind == "section"
+        for s in slides.section_slides(part)
+    ]
+    for slide in by_section:
+        if slide.kind == "check":
+            lines = [line for line in slide.excerpt.code.splitlines() if line.strip()]
+            assert len(lines) <= excerpts.MAX_LINES, slide.heading
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_the_code_before_an_answer_does_not_hold_it(stem):
+    found = slides.slides_of(NOTEBOOKS[stem], DAY)
+    answers = [slide.excerpt for slide in found if slide.kind == "answer"]
+    assert [e.code for e in answers if re.search("^ *assert|assert_close", e.code, re.M)] == []
+    assert [e.code for e in answers if e.printed in e.code and e.code] == []
+    assert any(found.asserted for found in answers)
+
+
+def shown_in(stem: str, number: str) -> list[tuple[str, str]]:
+    """Kind of each slide of a section, with its figure or what it prints."""
+    (section,) = [p for p in parts(NOTEBOOKS[stem]) if (p.kind, p.number) == ("section", number)]
+    return [
+        (slide.kind, slide.figure.name if slide.figure else slide.excerpt.printed)
+        for slide in slides.section_slides(section)
+        if slide.figure or slide.excerpt
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stem", "number", "expected"),
+    [
+        ("01_cholesky_theory", "6", ["answer", "01_iris_matrices", "01_iris_shares", "check"]),
+        ("02_mse_fitting", "1", ["answer", "5.039", "02_textbook_ellipse"]),
+        ("02_mse_fitting", "2", ["answer", "textbook: gap", "02_routes"]),
+        ("03_likelihood_fitting", "1", ["03_candidates", "3.080", "3.018", "check"]),
+        ("03_likelihood_fitting", "2", ["0.00969", "03_gradient_field", "check"]),
+        ("03_likelihood_fitting", "5", ["03_ways_down", "natural steps", "03_ways_in_time"]),
+        (
+            "04_batched_gpu_training",
+            "3",
+            ["(B, n, d)", "mixed up (5, 5)", "2.008 p/2n", "check", "04_ten_thousand_gaps"],
+        ),
+    ],
+)
+def test_the_slides_of_a_section_tell_its_story_in_this_order(stem, number, expected):
+    found = [" ".join(slide) for slide in shown_in(stem, number)]
+    assert len(found) == len(expected)
+    assert [w for w, told in zip(expected, found, strict=True) if w not in told] == []
+
+
+def test_a_prediction_that_speaks_of_equations_shows_them():
+    (section,) = [p for p in parts(NOTEBOOKS["01_cholesky_theory"]) if p.heading.startswith("3 · ")]
+    lead, _ = slides.prediction(section)
+    assert "Each equation" in lead
+    assert "$$L_{11}" in lead
+
+
+def test_the_picture_to_reproduce_is_on_the_slide_of_its_exercise():
+    found = slides.slides_of(NOTEBOOKS["01_cholesky_theory"], DAY)
+    pictures = {slide.number: slide.figure.name for slide in found if slide.figure}
+    assert pictures["Exercise 01.2"] == "01_your_samples"
 
 
 @pytest.mark.parametrize("stem", NOTEBOOKS)
 def test_no_solution_is_on_a_slide(stem):
     shown = "\n".join(
-        slide.text + slide.code + slide.printed for slide in slides.slides_of(NOTEBOOKS[stem], DAY)
+        slide.text + slide.excerpt.code + slide.excerpt.asserted if slide.excerpt else slide.text
+        for slide in slides.slides_of(NOTEBOOKS[stem], DAY)
     )
     solutions = [cell for cell in NOTEBOOKS[stem].cells if is_code(cell, "solution")]
     assert solutions
@@ -239,28 +375,157 @@ def test_no_solution_is_on_a_slide(stem):
 
 
 @pytest.mark.parametrize("stem", NOTEBOOKS)
-def test_every_slide_of_a_section_or_exercise_has_the_teachers_notes(stem):
-    from workshop import notes
+def test_every_word_of_the_teachers_notes_is_on_one_slide(stem):
+    page = notes.read(stem)
+    found = slides.with_notes(slides.slides_of(NOTEBOOKS[stem], DAY), page)
+    for heading, note in (page.sections | page.exercises).items():
+        told = " ".join(s.notes for s in found if f"{s.number} · {s.heading}" == heading)
+        assert sorted(told.split()) == sorted(note.split()), heading
+    questions = [slide for slide in found if slide.kind in ("question", "exercise", "remember")]
+    assert [slide.heading for slide in questions if not slide.notes] == []
 
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_the_notes_of_a_slide_fit_the_speakers_window(stem):
     found = slides.with_notes(slides.slides_of(NOTEBOOKS[stem], DAY), notes.read(stem))
-    without = [slide.heading for slide in found if not slide.notes]
-    assert without == ["What we will ask", "What next"]
+    in_sections = [slide for slide in found if slide.kind in ("question", "answer", "remember")]
+    assert in_sections
+    too_long = [s.notes for s in in_sections if len(s.notes.split()) > MAX_WORDS_OF_NOTES]
+    assert too_long == []
+
+
+NOTE = "Prose.\n\n**Ask.** One?\n\n**Watch for.** Two.\n\nStill.\n\n**Say.** Three."
 
 
 def test_notes_go_to_the_slides_of_their_heading():
     page = Notes(
         introduction="Hello.",
         key_points="- key",
-        sections={"1 · Why?": "Ask."},
+        sections={"1 · Why?": NOTE},
         exercises={"Exercise 01.1 · a task": "Wait."},
     )
     found = slides.with_notes(slides.slides_of(notebook_of(*SECTION), DAY), page)
-    by_kind = {slide.kind: slide.notes for slide in found}
-    assert by_kind["title"] == "Hello."
-    assert by_kind["question"] == by_kind["remember"] == "Ask."
-    assert by_kind["exercise"] == "Wait."
-    assert by_kind["list"] == "- key"
-    assert by_kind["text"] == by_kind["overview"] == ""
+    assert {slide.kind: slide.notes for slide in found} == {
+        "title": "Hello.",
+        "overview": "",
+        "question": "Prose.",
+        "answer": "**Ask.** One?",
+        "figure": "**Watch for.** Two.\n\nStill.",
+        "check": "",
+        "remember": "**Say.** Three.",
+        "list": "- key",
+        "exercise": "Wait.",
+        "text": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([2, 3, 4], ["figure: One? ", "check: Two. "]),
+        ([2, 3], ["figure: One? Two. "]),
+        ([1, 3], ["answer: One? Two. "]),
+    ],
+)
+def test_a_section_with_fewer_slides_loses_no_note(cells, expected):
+    page = Notes(sections={"1 · Why?": NOTE})
+    section = [SECTION[0], *(SECTION[at] for at in cells), SECTION[-1]]
+    found = slides.with_notes(slides.slides_of(notebook_of(*section), DAY), page)
+    words = ("One?", "Two.")
+    told = [f"{s.kind}: " + "".join(f"{word} " for word in words if word in s.notes) for s in found]
+    assert [line for line in told if line.split(": ")[1]] == expected
+
+
+# Before and between -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_the_welcome_states_the_times_of_the_plan(plan):
+    taken = {stem: book for stem, book in NOTEBOOKS.items() if plan.takes(stem)}
+    found = slides.welcome_slides(welcome.Day(plan, taken, "13:30"))
+    table = next(slide.text for slide in found if slide.heading == "Today")
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+    times = [time.split("–") for time, _ in rows]
+    assert times[0][0] == "13:30"
+    assert [end for _, end in times[:-1]] == [start for start, _ in times[1:]]
+    hours, minutes = times[-1][1].split(":")
+    assert 60 * int(hours) + int(minutes) - 13 * 60 - 30 == plan.minutes
+    names = [name for _, name in rows]
+    assert names.count("*break*") == len(plan.breaks)
+    titles = [parts(book)[0].heading for book in taken.values()]
+    assert [name for name in names if name in titles] == titles
+
+
+def test_the_welcome_names_what_is_there():
+    day = welcome.Day(SHORT, {s: n for s, n in NOTEBOOKS.items() if SHORT.takes(s)})
+    found = slides.welcome_slides(day)
+    told = "\n".join(slide.text for slide in found)
+    assert f"notebooks/{next(iter(NOTEBOOKS))}.ipynb" in told
+    first = next(
+        part.number
+        for part in parts(NOTEBOOKS["01_cholesky_theory"])
+        if part.kind == "exercise" and SHORT.keeps(part)
+    )
+    assert f'hint("{first}")' in told
+    assert all(f"**{step}.**" in told for step in ("Predict", "Run", "Explain", "Check"))
+    assert "on the board" in found[0].notes
+    setup = NOTEBOOKS["01_cholesky_theory"].cells
+    assert next(cell for cell in setup if is_code(cell)).outputs == []  # it prints nothing
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_each_break_is_a_slide_at_the_end_of_the_notebook_before_it(plan):
+    taken = {stem: book for stem, book in NOTEBOOKS.items() if plan.takes(stem)}
+    day = welcome.Day(plan, taken)
+    found = {stem: [b.minutes for b in day.breaks(stem)] for stem in taken}
+    expected: dict[str, list[int]] = {stem: [] for stem in taken}
+    before = ""
+    for step in schedule(plan, taken):
+        if step.part is None:
+            expected[before].append(step.minutes)
+        before = step.stem or before
+    assert found == expected
+    assert sum(map(len, found.values())) == len(plan.breaks)
+    for stem in taken:
+        slide = [s.heading for s in slides.break_slides(day, stem)]
+        assert slide == [f"Break: {minutes} minutes" for minutes in expected[stem]]
+
+
+def test_a_break_ends_the_deck_of_the_notebook_before_it(tmp_path):
+    plan = PLANS["half-day"]
+    decks = slides.build(plan, course_notebooks(), tmp_path, "9:30")
+    sections = [re.findall(r'<section class="(\w+)"', deck.read_text("utf-8")) for deck in decks]
+    assert [kinds.count("break") for kinds in sections] == [0, 0, 1, 0, 0]
+    assert sections[2][-1] == "break"
+    assert "9:30" in decks[0].read_text("utf-8")
+
+
+@pytest.mark.parametrize("start", ["9", "24:00", "9:60", "nine", ""])
+def test_a_start_that_is_no_time_is_refused(start):
+    with pytest.raises(ValueError, match=rf"start: expected a time such as 9:00, got '{start}'"):
+        welcome.minutes_past_midnight(start)
+
+
+def test_the_start_reaches_the_slides(monkeypatch, tmp_path, capsys):
+    asked = []
+    monkeypatch.setattr(command.copies, "build_student", lambda *_: None)
+    monkeypatch.setattr(command.copies, "build_instructor", lambda *_: None)
+    monkeypatch.setattr(command, "pack", lambda *_: tmp_path / "a.zip")
+    monkeypatch.setattr("workshop.sheets.build", lambda *_: [])
+    monkeypatch.setattr(slides, "build", lambda *given: asked.append(given[-1]))
+    assert command.main(["--start", "13:30"], tmp_path) == 0
+    assert asked == ["13:30"]
+    capsys.readouterr()
+    assert command.main(["--start", "nine"], tmp_path) == 2
+    assert capsys.readouterr().err == "start: expected a time such as 9:00, got 'nine'\n"
+    assert asked == ["13:30"]
+
+
+def test_minutes_of_an_exercise_are_those_of_the_plan():
+    book = NOTEBOOKS["02_mse_fitting"]
+    (exercise,) = [p for p in parts(book) if p.number == "02.1"]
+    about = slides.exercise_slide(exercise).lead
+    assert about.startswith(f"{part_minutes(exercise):.0f} minutes, in pairs")
 
 
 # The files ---------------------------------------------------------------------------------------
@@ -289,7 +554,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_the_decks_are_those_of_the_plan(built):
-    assert [path.stem for path in built] == [s for s in NOTEBOOKS if SHORT.takes(s)]
+    assert [path.stem for path in built] == [
+        "00_welcome",
+        *(stem for stem in NOTEBOOKS if SHORT.takes(stem)),
+    ]
 
 
 def test_a_deck_loads_only_files_that_lie_beside_it(built):
@@ -379,7 +647,7 @@ def alt_problems(texts: dict[str, str], figures: set[str]) -> list[str]:
 
 
 def test_every_figure_has_words_for_those_who_cannot_see_it():
-    figures = {path.stem for path in (ROOT / "figures").glob("*.png")}
+    figures = {path.stem for path in (ROOT / "figures").iterdir()}
     assert alt_problems(html.alt_texts(), figures) == []
 
 

@@ -12,19 +12,22 @@ from workshop.anatomy import ROOT, course_notebooks, read_notebook
 from workshop.archive import pack
 from workshop.browser import find_chromium
 from workshop.plans import PLANS, Plan, plan_named
+from workshop.welcome import START, minutes_past_midnight
 
 OUT = ROOT / "build" / "workshop"
 FOLDERS = ("student", "instructor", "slides")
 
 
-def build(plan: Plan, out: Path = OUT) -> list[Path]:
-    """Write the folders of a workshop, a zip of each, the cheat sheet and the notation table.
+def build(plan: Plan, out: Path = OUT, start: str = START) -> list[Path]:
+    """Write the folders of a workshop, a zip of each, and the sheets.
 
     Parameters
     ----------
     plan : Plan
     out : Path
         What an earlier build has left there is replaced.
+    start : str, optional
+        When the workshop begins, as ``"9:00"``; the slides state times on the clock.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def build(plan: Plan, out: Path = OUT) -> list[Path]:
     notebooks = course_notebooks()
     copies.build_student(plan, notebooks, out / "student")
     copies.build_instructor(plan, notebooks, out / "instructor")
-    slides.build(plan, notebooks, out / "slides")
+    slides.build(plan, notebooks, out / "slides", start)
     archives = [pack(out / name, out / f"{name}.zip") for name in FOLDERS]
     pages = [path for path in sheets.build(out) if path.suffix in (".html", ".pdf")]
     return archives + pages
@@ -66,11 +69,12 @@ def _shown(path: Path) -> Path:
 
 
 def main(arguments: list[str], out: Path = OUT) -> int:
-    """Do what is asked; the exit code is 2 where the plan is unknown."""
+    """Do what is asked; the exit code is 2 where it cannot be understood."""
     parser = argparse.ArgumentParser(prog="python -m workshop", description=__doc__)
     verbs = ("build", "run-times", "schedules")
     parser.add_argument("verb", nargs="?", choices=verbs, default="build")
     parser.add_argument("--plan", default="day", help=f"one of {', '.join(PLANS)}")
+    parser.add_argument("--start", default=START, help="when it begins, for the slides")
     options = parser.parse_args(arguments)
     if options.verb == "run-times":
         run_times.store(run_times.record(course_notebooks()))
@@ -81,10 +85,11 @@ def main(arguments: list[str], out: Path = OUT) -> int:
     else:
         try:
             plan = plan_named(options.plan)
+            minutes_past_midnight(options.start)
         except ValueError as error:
             print(error, file=sys.stderr)
             return 2
-        _report(plan, build(plan, out), out)
+        _report(plan, build(plan, out, options.start), out)
     return 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
+import tomllib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -18,11 +20,14 @@ from workshop.anatomy import LINK, ROOT, Part, is_code, parts, read_notebook, re
 from workshop.carry import carried
 from workshop.html import alt_text
 from workshop.notes import TEACHING, Notes, read
-from workshop.plans import Plan, Step, part_minutes, schedule
+from workshop.plans import Plan, Step, schedule
+from workshop.wording import reworded
 
 FIGURES = ROOT / "figures"
-TEMPLATE = Path(__file__).with_name("templates") / "readme.md"
-SUPPORT = ("pyproject.toml", "constraints.txt", "environment.yml")
+TEMPLATES = Path(__file__).with_name("templates")
+SUPPORT = ("pyproject.toml", "constraints.txt", "docs/recipe.md")
+KEPT = "helpers/exercises/kept.json"  # which exercises a learner's progress counts
+CONDA_NAMES = {"torch": "pytorch"}  # where conda-forge has another name than PyPI
 LEFT_OUT = "*This section is left out of this copy.*"
 EXERCISE_LEFT_OUT = "*This exercise is left out of this copy.*"
 CARRIED = "# From the section that is left out: what later cells need."
@@ -30,7 +35,6 @@ PICTURE = "Your picture should look like this:"
 
 _SENTENCE = re.compile(r"(?<=[.?:])\s+(?=[A-Z`*])")
 _NAMES_SOLUTION = re.compile(r"\bsolutions?\b", re.IGNORECASE)
-_STATED = re.compile(r"about \d+ minutes to read and run, \d+ more for the exercises")
 
 CopyPart = Callable[[Part], list[NotebookNode]]
 
@@ -103,14 +107,13 @@ def build_instructor(plan: Plan, notebooks: Sequence[Path], out: Path) -> Path:
 
 def _cut(notebook: NotebookNode, plan: Plan, copy_part: CopyPart) -> NotebookNode:
     """Copy the parts that are kept; of the others leave what later ones refer to or need."""
-    found = parts(notebook)
+    found = reworded(parts(notebook), plan)
     needed = _carried_by_part(notebook, found, plan)
     cells: list[NotebookNode] = []
     for place, part in enumerate(found):
         cells += copy_part(part) if plan.keeps(part) else _remains(part, needed.get(place, ""))
     result = deepcopy(notebook)
     result.cells = cells
-    _state_minutes(result, [part for part in found if plan.keeps(part)])
     _unlink(result, plan)
     _number(result)
     return result
@@ -144,16 +147,6 @@ def _remains(part: Part, needed: str) -> list[NotebookNode]:
         cell.metadata = NotebookNode(tags=["carried"], jupyter={"source_hidden": True})
         cells.append(cell)
     return cells
-
-
-def _state_minutes(copied: NotebookNode, kept: list[Part]) -> None:
-    """Let the table at the top state the minutes of what is kept."""
-    exercises = sum(part_minutes(part) for part in kept if part.kind == "exercise")
-    reading = sum(part_minutes(part) for part in kept if part.kind != "exercise")
-    stated = f"about {reading:.0f} minutes to read and run, {exercises:.0f} more for the exercises"
-    for cell in copied.cells:
-        if not is_code(cell):
-            cell.source = _STATED.sub(stated, cell.source)
 
 
 def _unlink(copied: NotebookNode, plan: Plan) -> None:
@@ -287,15 +280,40 @@ def _write_folder(plan: Plan, copies: dict[str, NotebookNode], out: Path, *, aud
     ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     shutil.copytree(ROOT / "helpers", out / "helpers", ignore=ignored)
     for name in SUPPORT:
+        (out / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, out / name)
-    (out / "README.md").write_text(_readme(plan, copies, audience), encoding="utf-8", newline="\n")
+    for name, text in {
+        "README.md": _readme(plan, copies, audience),
+        "environment.yml": _environment(),
+        KEPT: json.dumps(_exercises(copies)) + "\n",
+    }.items():
+        (out / name).write_text(text, encoding="utf-8", newline="\n")
     return out
+
+
+def _exercises(copies: dict[str, NotebookNode]) -> list[str]:
+    """The numbers of the exercises that are in the copies to be solved."""
+    found = [part for copied in copies.values() for part in parts(copied)]
+    return [part.number for part in found if any(is_code(cell, "exercise") for cell in part.cells)]
+
+
+def _environment() -> str:
+    """What conda installs to run the notebooks; tests and tools are the course's own business."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = [re.match(r"[\w-]+", line)[0] for line in project["dependencies"]]
+    lines = [
+        f"  - {CONDA_NAMES.get(name, name)}{line.removeprefix(name)}"
+        for name, line in zip(names, project["dependencies"], strict=True)
+    ]
+    template = Template((TEMPLATES / "environment.yml").read_text(encoding="utf-8"))
+    return template.substitute(packages="\n".join(sorted(lines)))
 
 
 def _readme(plan: Plan, copies: dict[str, NotebookNode], audience: str) -> str:
     lines = ["## What is in it", ""]
     lines += [f"- [{parts(each)[0].heading}](notebooks/{name})" for name, each in copies.items()]
-    template = Template(TEMPLATE.read_text(encoding="utf-8"))
+    lines += ["- [A Gaussian of your own data](docs/recipe.md): a page that needs none of the rest"]
+    template = Template((TEMPLATES / "readme.md").read_text(encoding="utf-8"))
     return template.substitute(
         audience=audience, plan=plan.name, first=next(iter(copies)), contents="\n".join(lines)
     )

@@ -13,6 +13,8 @@ TEACHING = ROOT / "docs" / "teaching"
 
 _HEADING = re.compile(r"^## (.*\S)\s*$", re.MULTILINE)
 _EXERCISE = "Exercise "
+_MARK = re.compile(r"^(?=\*\*(?:Ask|Watch for|Say)\.\*\*)", re.MULTILINE)
+_NAME = re.compile(r"\*\*(Ask|Watch for|Say)\.\*\*")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,19 @@ def parse(text: str) -> Notes:
         sections={title: body for title, body in found.items() if not title.startswith(_EXERCISE)},
         exercises={title: body for title, body in found.items() if title.startswith(_EXERCISE)},
     )
+
+
+def pieces(note: str) -> dict[str, str]:
+    """The note of a section, cut where its marks stand; each piece keeps its mark.
+
+    Returns
+    -------
+    dict of str to str
+        ``"prose"`` is what comes before the first mark; ``"Ask"``, ``"Watch for"`` and ``"Say"``
+        are there if the note has them.
+    """
+    prose, *marked = _MARK.split(note)
+    return {"prose": prose.strip()} | {_NAME.match(text)[1]: text.strip() for text in marked}
 
 
 def _pairs(pieces: list[str]) -> Iterator[tuple[str, str]]:

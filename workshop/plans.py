@@ -19,6 +19,7 @@ WORDS_A_MINUTE = 130  # of prose with formulas, slower than a novel's 240
 LINES_A_MINUTE = 10  # of code that is to be understood
 MINUTES_A_PREDICTION = 1
 MINUTES_A_SOLUTION_LINE = 2  # of code that is to be found and written
+MINUTES_A_DRAWING_LINE = 0.5  # of code that the lesson shows, to be found again and adapted
 MINUTES_A_CHECK = 2  # to run it, read what it says and mend the answer
 AFTERWARDS = ("What next", "References")  # what is read at home, if at all
 
@@ -111,6 +112,23 @@ def solution_lines(cells: Sequence[NotebookNode]) -> int:
     return sum(f.end_lineno - f.body[0].lineno + 1 for f in functions)
 
 
+def drawing_lines(cells: Sequence[NotebookNode]) -> int:
+    """Lines below the check of a solution: they draw what has been found."""
+    lines = 0
+    for cell in cells:
+        if is_code(cell, "solution"):
+            statements = ast.parse(cell.source).body
+            checks = [place for place, node in enumerate(statements) if _is_check(node)]
+            below = statements[checks[-1] + 1 :] if checks else []
+            lines += sum(node.end_lineno - node.lineno + 1 for node in below)
+    return lines
+
+
+def _is_check(node: ast.stmt) -> bool:
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and ast.unparse(call.func) == "check"
+
+
 def part_minutes(part: Part) -> float:
     """How long a part takes, by the rule of this module; nothing for what is read afterwards."""
     if part.kind == "text" and part.heading in AFTERWARDS:
@@ -118,7 +136,9 @@ def part_minutes(part: Part) -> float:
     reading = minutes_to_read(part.cells)
     if part.kind != "exercise":
         return reading
-    return round(reading + MINUTES_A_SOLUTION_LINE * solution_lines(part.cells) + MINUTES_A_CHECK)
+    writing = MINUTES_A_SOLUTION_LINE * solution_lines(part.cells)
+    drawing = MINUTES_A_DRAWING_LINE * drawing_lines(part.cells)
+    return round(reading + writing + drawing + MINUTES_A_CHECK)
 
 
 @dataclass(frozen=True)
@@ -153,17 +173,22 @@ def schedule(plan: Plan, notebooks: dict[str, NotebookNode]) -> list[Step]:
     Returns
     -------
     list of Step
-        Starts are rounded, and each step ends where the next begins: minutes add up.
+        Starts are rounded, and each step ends where the next begins: minutes add up. An opening
+        and a recap take a minute at least; where rounding leaves none, the next step lends it.
     """
     timed = _timed(plan, {s: n for s, n in notebooks.items() if plan.takes(s)})
     ends, total = [0], 0.0
-    for _, _, minutes in timed:
+    for _, part, minutes in timed:
         total += minutes
-        ends.append(round(total))
+        ends.append(max(round(total), ends[-1] + _has_its_minute(part)))
     return [
         Step(stem, part, start, end - start)
         for (stem, part, _), start, end in zip(timed, ends[:-1], ends[1:], strict=True)
     ]
+
+
+def _has_its_minute(part: Part | None) -> bool:
+    return part is not None and (part.kind == "opening" or part.heading == "Recap")
 
 
 def _timed(plan: Plan, notebooks: dict[str, NotebookNode]) -> list[tuple[str, Part | None, float]]:

@@ -1,4 +1,4 @@
-"""The cheat sheet and the notation table: pages to read, to print and to pin up."""
+"""Cheat sheet, notation table and recipe: pages to read, to print, to pin up or to copy from."""
 
 from __future__ import annotations
 
@@ -42,11 +42,15 @@ class Sheet:
         return ROOT / "docs" / f"{self.name}.md"
 
 
-SHEETS = (Sheet("cheat_sheet", columns=2, pdf=True), Sheet("notation", columns=1, pdf=False))
+SHEETS = (
+    Sheet("cheat_sheet", columns=2, pdf=True),
+    Sheet("notation", columns=1, pdf=False),
+    Sheet("recipe", columns=1, pdf=False),
+)
 
 
 def build(out: Path) -> list[Path]:
-    """Write the cheat sheet and the notation table.
+    """Write the cheat sheet, the notation table and the recipe.
 
     Parameters
     ----------

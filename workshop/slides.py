@@ -1,8 +1,9 @@
 """Slides for a notebook: one HTML file of reveal.js, by rule from the cells of the notebook.
 
-Every section gives its question with the prediction, the cell that answers it (tagged ``answer``,
-unless a figure does), its figures, one check (the last short one, unless a cell is tagged
-``check``) and what to remember. The tasks of the exercises follow.
+Every section gives its question with the prediction; the cells that answer it (tagged ``answer``,
+unless a figure does) and what is tagged ``show`` on the way there; then its other figures and one
+check (the last short one, unless a cell is tagged ``check``); and what to remember. Recap and
+exercises stand where they do in the notebook.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from nbformat import NotebookNode
 
-from workshop import html, notes
+from workshop import html, notes, welcome
 from workshop.anatomy import (
     PREDICT,
     REMEMBER,
@@ -27,30 +28,24 @@ from workshop.anatomy import (
     read_notebook,
     remember,
 )
+from workshop.excerpts import Excerpt, excerpt
 from workshop.plans import Plan, part_minutes
+from workshop.wording import reworded
 
-ANSWER_TAG, CHECK_TAG = "answer", "check"
+ANSWER_TAG, CHECK_TAG, SHOW_TAG = "answer", "check", "show"
 CLOSING = {"Recap": "list", "What next": "text"}
 
 MAX_LEAD_WORDS = 60
 MAX_CAPTION_WORDS = 45
-MAX_CHECK_LINES = 14
+MAX_CHECK_LINES = 8
 WIDE_FIGURE = 1.75
 """From this ratio of width to height on, the words stand below the figure and not beside it."""
-
-CODE_BOX = (1100, 450)
-"""Pixels that code and what it prints may fill, of the 1280 by 720 of a slide."""
-CODE_SIZES = (16, 26)
-CHARACTER_WIDTH, LINE_HEIGHT = 0.61, 1.35
-"""Of a monospaced letter, in units of the size of the font."""
-BEGINNING_LEFT_OUT = "# ... (the beginning stands in the notebook)"
 TEXT_SIZES = ((35, "huge"), (75, "large"), (110, "medium"))
 """How many words fit at which size; more are set in the smallest, ``small``."""
 
 _ASSERTION = re.compile(r"^\s*(?:assert\b|torch\.testing\.assert_close\()", re.MULTILINE)
 _FIGURE_NAME = re.compile(r"[\"'](\d\d_\w+)[\"']")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
-_STANZA_END = re.compile(r"\n{2,}(?=\S)")
 _SENTENCE_END = re.compile(r"(?<=[.?:])\s+(?=[A-Z*`$])")
 
 
@@ -83,8 +78,7 @@ class Slide:
     number: str = ""
     lead: str = ""
     text: str = ""
-    code: str = ""
-    printed: str = ""
+    excerpt: Excerpt | None = None
     figure: Figure | None = None
     columns: tuple[tuple[str, str], ...] = ()
     notes: str = ""
@@ -95,13 +89,10 @@ class Slide:
         words = len((self.lead + " " + self.text).split())
         return next((size for limit, size in TEXT_SIZES if words <= limit), "small")
 
-    @property
-    def code_size(self) -> int:
-        """Of the font, in pixels."""
-        return fitting_size(self.code, self.printed)
 
-
-def build(plan: Plan, notebooks: Sequence[Path], out: Path) -> list[Path]:
+def build(
+    plan: Plan, notebooks: Sequence[Path], out: Path, start: str = welcome.START
+) -> list[Path]:
     """Write a file of slides for each notebook of a plan, and beside them what they load.
 
     Parameters
@@ -112,16 +103,20 @@ def build(plan: Plan, notebooks: Sequence[Path], out: Path) -> list[Path]:
         With their outputs.
     out : Path
         A folder, created where it is missing. It can be moved anywhere as a whole.
+    start : str, optional
+        When the workshop begins, as ``"9:00"``.
 
     Returns
     -------
     list of Path
-        The files of slides.
+        The files of slides, first the one to welcome people with.
     """
-    decks = {
-        path.stem: with_notes(slides_of(read_notebook(path), plan), notes.read(path.stem))
-        for path in plan.chosen(notebooks)
-    }
+    sources = {path.stem: read_notebook(path) for path in plan.chosen(notebooks)}
+    day = welcome.Day(plan, sources, start)
+    decks = {welcome.STEM: welcome_slides(day)}
+    for stem, notebook in sources.items():
+        noted = with_notes(slides_of(notebook, plan), notes.read(stem))
+        decks[stem] = noted + break_slides(day, stem)
     assets = out / "assets"
     _write_assets(assets, [slide for slides in decks.values() for slide in slides])
     return [_write_deck(slides, out / f"{stem}.html") for stem, slides in decks.items()]
@@ -134,28 +129,68 @@ def style_sheet() -> str:
     return html.render("slides.css", colors=COLORS) + html.highlight_css() + "\n"
 
 
+def welcome_slides(day: welcome.Day) -> list[Slide]:
+    """What is shown while people arrive, and how the workshop runs."""
+    return [
+        Slide(
+            "title",
+            welcome.TITLE,
+            text=welcome.PROMISE,
+            columns=_columns(day.overview()),
+            notes=welcome.speaker_notes(),
+        ),
+        Slide("schedule", "Today", text=day.table()),
+        Slide("steps", "Before we start", text=day.first_steps(), columns=welcome.ADDRESSES),
+        Slide("steps", "How a section runs", text=welcome.HOW_A_SECTION_RUNS),
+        Slide("steps", "When you are stuck", text=day.help()),
+    ]
+
+
+def break_slides(day: welcome.Day, stem: str) -> list[Slide]:
+    """The breaks that follow a notebook."""
+    return [Slide("break", f"Break: {b.minutes} minutes", text=b.text) for b in day.breaks(stem)]
+
+
 def slides_of(notebook: NotebookNode, plan: Plan) -> list[Slide]:
     """All slides of a notebook, without the speaker's notes."""
-    opening, *following = [part for part in parts(notebook) if plan.keeps(part)]
-    sections = [part for part in following if part.kind == "section"]
-    exercises = [part for part in following if part.kind == "exercise"]
-    closing = [part for part in following if part.heading in CLOSING]
-    minutes = sum(map(part_minutes, (opening, *following)))
+    kept = [part for part in reworded(parts(notebook), plan) if plan.keeps(part)]
+    opening, *following = kept
     return [
-        title_slide(opening, minutes),
-        overview_slide(sections, exercises),
-        *(slide for section in sections for slide in section_slides(section)),
-        *map(exercise_slide, exercises),
-        *(Slide(CLOSING[p.heading], p.heading, text=_text(*_blocks(p))) for p in closing),
+        title_slide(opening, sum(map(part_minutes, kept))),
+        overview_slide(following),
+        *(slide for part in following for slide in _part_slides(part)),
     ]
 
 
 def with_notes(slides: list[Slide], found: notes.Notes) -> list[Slide]:
-    """Give each slide the notes of its section or exercise, so that they are always at hand."""
+    """Give each slide the notes that belong to it."""
     title = "\n\n".join((found.introduction, found.objectives, found.prerequisites)).strip()
-    by_heading = {slides[0].heading: title, "Recap": found.key_points}
-    by_heading |= found.sections | found.exercises
-    return [replace(slide, notes=by_heading.get(_full_heading(slide), "")) for slide in slides]
+    whole = {slides[0].heading: title, "Recap": found.key_points} | found.exercises
+    noted = []
+    for heading, neighbours in groupby(slides, key=_full_heading):
+        group = list(neighbours)
+        if heading in found.sections:
+            texts = _shared_out(found.sections[heading], [slide.kind for slide in group])
+        else:
+            texts = [whole.get(heading, "")] * len(group)
+        noted += [replace(s, notes=text) for s, text in zip(group, texts, strict=True)]
+    return noted
+
+
+def _shared_out(note: str, kinds: list[str]) -> list[str]:
+    """The pieces of a note, each on the slide where it is needed; the window shows no more."""
+    pieces = notes.pieces(note)
+    between = range(1, len(kinds) - 1)
+    answers = [i for i in between if kinds[i] == "answer"] or [
+        i for i in between if kinds[i] == "figure"
+    ]
+    asks = (answers or [0])[0]
+    watches = next((i for i in between if kinds[i] == "figure" and i != asks), max(between))
+    texts: list[list[str]] = [[] for _ in kinds]
+    places = (0, "prose"), (asks, "Ask"), (watches, "Watch for"), (len(kinds) - 1, "Say")
+    for at, name in places:
+        texts[at].append(pieces.get(name, ""))
+    return ["\n\n".join(filter(None, text)) for text in texts]
 
 
 def title_slide(opening: Part, minutes: float) -> Slide:
@@ -169,59 +204,93 @@ def title_slide(opening: Part, minutes: float) -> Slide:
     return Slide("title", opening.heading, text=promise.strip("*"), columns=_columns(columns))
 
 
-def overview_slide(sections: list[Part], exercises: list[Part]) -> Slide:
+def overview_slide(following: list[Part]) -> Slide:
     """The questions of the sections and the names of the exercises."""
-    columns = {
-        "questions": "\n\n".join(part.heading for part in sections),
-        "exercises": "\n\n".join(part.heading.removeprefix("Exercise ") for part in exercises),
-    }
+    sections = [part.heading for part in following if part.kind == "section"]
+    exercises = [p.heading.removeprefix("Exercise ") for p in following if p.kind == "exercise"]
+    columns = {"questions": "\n\n".join(sections), "exercises": "\n\n".join(exercises)}
     return Slide("overview", "What we will ask", columns=_columns(columns))
 
 
 def section_slides(section: Part) -> Iterator[Slide]:
-    """The question; in their order the answer, the figures and the check; what to remember."""
+    """The question; the answer, the figures and the check; what to remember."""
     blank = Slide("", _name(section), section.number)
     lead, predict = prediction(section)
     yield replace(blank, kind="question", lead=lead, text=predict)
-    check = check_cell(section)
-    for cell in filter(is_code, section.cells):
+    for cell in shown_cells(section):
         answers = is_code(cell, ANSWER_TAG)
         if figure := figure_of(cell):
-            said = printed(cell) if answers else ""
+            said = Excerpt(printed=printed(cell)) if answers and printed(cell) else None
             caption = caption_after(section, cell)
-            yield replace(blank, kind="figure", figure=figure, text=caption, printed=said)
-        elif answers or cell is check:
-            code = shortened(cell.source, printed(cell))
-            said = clipped(code, printed(cell))
-            yield replace(blank, kind="answer" if answers else "check", code=code, printed=said)
+            yield replace(blank, kind="figure", figure=figure, text=caption, excerpt=said)
+        else:
+            kind = ANSWER_TAG if answers else SHOW_TAG if is_code(cell, SHOW_TAG) else CHECK_TAG
+            taken = excerpt(cell.source, printed(cell), holds_back=answers)
+            # Below a check the text has often gone on to the next thing.
+            needs_words = not taken.code and kind != CHECK_TAG
+            text = caption_right_after(section, cell) if needs_words else ""
+            yield replace(blank, kind=kind, excerpt=taken, text=text)
     yield replace(blank, kind="remember", text=_text(remember(section).removeprefix(REMEMBER)))
 
 
+def shown_cells(section: Part) -> list[NotebookNode]:
+    """The cells that get a slide: up to the answer only those with a tag, then the others.
+
+    A figure or a check before the answer would give it away.
+    """
+    check = check_cell(section)
+    cells = [
+        cell
+        for cell in filter(is_code, section.cells)
+        if is_code(cell, ANSWER_TAG, SHOW_TAG) or cell is check or figure_of(cell)
+    ]
+    answers = [i for i, cell in enumerate(cells) if is_code(cell, ANSWER_TAG)]
+    end = answers[-1] + 1 if answers else 0
+    first = [cell for cell in cells[:end] if is_code(cell, ANSWER_TAG, SHOW_TAG)]
+    return first + [cell for cell in cells if not any(cell is one for one in first)]
+
+
 def exercise_slide(exercise: Part) -> Slide:
-    """The task, and nothing that would give it away."""
-    number = f"Exercise {exercise.number}"
-    return Slide("exercise", _name(exercise), number, text=_text(*_blocks(exercise)))
+    """The task with its minutes, a picture to reproduce, and nothing that would give it away."""
+    about = f'{part_minutes(exercise):.0f} minutes, in pairs. Stuck? `hint("{exercise.number}")`'
+    pictures = map(figure_of, filter(is_code, exercise.cells))
+    return Slide(
+        "exercise",
+        _name(exercise),
+        f"Exercise {exercise.number}",
+        lead=about,
+        text=_text(*_blocks(exercise)),
+        figure=next(filter(None, pictures), None),
+    )
 
 
 def prediction(section: Part) -> tuple[str, str]:
-    """The paragraph before the prediction, where it is short, and what is to be predicted."""
-    before = ""
+    """What stands before the prediction, where it is short, and what is to be predicted."""
+    before: list[str] = []
     for block in _blocks(section):
         if block.startswith(PREDICT):
-            lead = before if len(before.split()) <= MAX_LEAD_WORDS else ""
-            return _text(lead), _text(block.removeprefix(PREDICT))
-        before = block
+            return _text(*_lead(before)), _text(block.removeprefix(PREDICT))
+        before.append(block)
     return "", ""
+
+
+def _lead(before: list[str]) -> list[str]:
+    """The last paragraph, with the last formula before it, to which it may refer."""
+    if not before or len(before[-1].split()) > MAX_LEAD_WORDS:
+        return []
+    formulas = [block for block in before[:-1] if block.startswith("$$")]
+    return [*formulas[-1:], before[-1]]
 
 
 def check_cell(section: Part) -> NotebookNode | None:
     """The last short cell that asserts something and prints a line; else the shortest."""
-    if tagged := [cell for cell in section.cells if is_code(cell, CHECK_TAG)]:
+    code = [cell for cell in section.cells if is_code(cell)]
+    if tagged := [cell for cell in code if is_code(cell, CHECK_TAG)]:
         return tagged[0]
-    checks = [c for c in section.cells if is_code(c) and _ASSERTION.search(c.source)]
-    telling = [cell for cell in checks if printed(cell) and not figure_of(cell)] or checks
-    short = [cell for cell in telling if lines_of_code(cell) <= MAX_CHECK_LINES]
-    return short[-1] if short else min(telling, key=lines_of_code, default=None)
+    others = [cell for cell in code if not is_code(cell, ANSWER_TAG, SHOW_TAG)]
+    checks = [c for c in others if _ASSERTION.search(c.source) and printed(c) and not figure_of(c)]
+    short = [cell for cell in checks if lines_of_code(cell) <= MAX_CHECK_LINES]
+    return short[-1] if short else min(checks, key=lines_of_code, default=None)
 
 
 def printed(cell: NotebookNode) -> str:
@@ -253,7 +322,16 @@ def figure_of(cell: NotebookNode) -> Figure | None:
 def caption_after(section: Part, cell: NotebookNode) -> str:
     """The first sentences of the paragraph after a figure, which say what to see."""
     after = section.cells[section.cells.index(cell) + 1 :]
-    prose = next((later.source for later in after if not is_code(later)), "")
+    return _beginning(next((later.source for later in after if not is_code(later)), ""))
+
+
+def caption_right_after(section: Part, cell: NotebookNode) -> str:
+    """The first sentences below a cell, empty if another cell with code follows at once."""
+    later = section.cells[section.cells.index(cell) + 1]
+    return "" if is_code(later) else _beginning(later.source)
+
+
+def _beginning(prose: str) -> str:
     paragraph = next(iter(_paragraphs(prose)), "")
     if paragraph.startswith("**"):
         return ""
@@ -263,43 +341,13 @@ def caption_after(section: Part, cell: NotebookNode) -> str:
     return " ".join(sentences[: max(fitting, 1)])
 
 
-def fitting_size(code: str, printed: str = "") -> int:
-    """The largest size of the font, in pixels, at which both fit on a slide.
-
-    Lines that are printed may wrap; lines of code may not.
-    """
-    low, high = CODE_SIZES
-    return next((size for size in range(high, low, -1) if _fits(code, printed, size)), low)
-
-
-def shortened(code: str, printed: str) -> str:
-    """Code without its imports, and without its first stanzas if all would not fit on a slide."""
-    stanzas = [s for s in _STANZA_END.split(code) if not s.startswith(("import ", "from "))]
-    short = "\n\n".join(stanzas)
-    while len(stanzas) > 1 and not _fits(short, printed, CODE_SIZES[0]):
-        del stanzas[0]
-        short = "\n\n".join([BEGINNING_LEFT_OUT, *stanzas])
-    return short
-
-
-def clipped(code: str, printed: str) -> str:
-    """What is printed, less the last lines if all would not fit below the code."""
-    smallest = CODE_SIZES[0]
-    if _fits(code, printed, smallest):
-        return printed
-    lines = printed.splitlines()
-    while lines and not _fits(code, "\n".join([*lines, "..."]), smallest):
-        lines.pop()
-    return "\n".join([*lines, "..."])
-
-
-def _fits(code: str, printed: str, size: int) -> bool:
-    width, height = CODE_BOX
-    columns = int(width / (CHARACTER_WIDTH * size))
-    lengths = [len(line) for line in code.splitlines()]
-    wrapped = sum(max(1, -(-len(line) // columns)) for line in printed.splitlines())
-    is_low_enough = (len(lengths) + wrapped) * LINE_HEIGHT * size <= height
-    return is_low_enough and max(lengths, default=0) <= columns
+def _part_slides(part: Part) -> Iterator[Slide]:
+    if part.kind == "section":
+        yield from section_slides(part)
+    elif part.kind == "exercise":
+        yield exercise_slide(part)
+    elif part.heading in CLOSING:
+        yield Slide(CLOSING[part.heading], part.heading, text=_text(*_blocks(part)))
 
 
 def _write_assets(assets: Path, slides: list[Slide]) -> None:

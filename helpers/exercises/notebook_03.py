@@ -352,7 +352,7 @@ EXERCISES: dict[str, Exercise] = {
         },
         hints=(
             "Two matrices are needed: A, which is S seen from where the model is the identity, "
-            "and T, which is made from A. Section 5 has both.",
+            "and T, which is made from A. The task has both.",
             "A is S between two inverses, that of L and that of its transpose. Solve with L, "
             "transpose what comes out, and solve with L again.",
             "In T every column of A is divided by the square root of its own diagonal entry, "
@@ -416,7 +416,7 @@ EXERCISES: dict[str, Exercise] = {
             ),
         },
         hints=(
-            "A z-score is an error over its standard error. Section 6 has the formula of the "
+            "A z-score is an error over its standard error. The task has the formula of the "
             "standard error of one entry.",
             "The formula needs two variances for each entry, that of its row and that of its "
             "column. Both come from the claim, since the question is whether the claim can be "

@@ -53,7 +53,7 @@ def show_progress() -> None:
     kept = _read(path)
     passed = (kept or set()) | _unkept
     table = notebooks()
-    width = max(len(title) for title, _ in table.values())
+    width = max((len(title) for title, _ in table.values()), default=0)
     for notebook, (title, numbers) in table.items():
         boxes = "  ".join(f"[{'x' if number in passed else ' '}] {number}" for number in numbers)
         print(f"{notebook}  {title:<{width}}  {boxes}")

@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import seaborn as sns
 import torch
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from helpers.plotting.arrays import as_array
-from helpers.plotting.style import COLORS
+from helpers.plotting.style import COLORS, text_color
 from helpers.uncertainty import ROUNDING
 from helpers.validation import require_count, require_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import GraphicsContextBase, RendererBase
     from matplotlib.contour import QuadContourSet
     from matplotlib.lines import Line2D
+    from matplotlib.path import Path
+    from matplotlib.transforms import Transform
+    from matplotlib.typing import ColorType
     from numpy.typing import ArrayLike, NDArray
 
     from helpers.history import History
@@ -26,6 +31,23 @@ if TYPE_CHECKING:
 # Lines of different methods differ in colour and in dashes, so that a grey print tells them apart.
 _METHOD_ROLES = ("estimate", "data", "gradient", "start", "truth", "warning")
 _METHOD_DASHES = ("-", (0, (6, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)), (0, (9, 2)), (0, (2, 2)))
+
+
+class _Halo(withStroke):
+    """A white edge along a line; around its markers it would cut the line to pieces."""
+
+    def draw_path(
+        self,
+        renderer: RendererBase,
+        gc: GraphicsContextBase,
+        tpath: Path,
+        affine: Transform,
+        rgbFace: ColorType | None = None,
+    ) -> None:
+        if rgbFace is None:
+            super().draw_path(renderer, gc, tpath, affine, rgbFace)
+        else:
+            renderer.draw_path(gc, tpath, affine, rgbFace)
 
 
 def plot_loss_surface(
@@ -128,6 +150,7 @@ def plot_path(
         linewidth=1.3,
         marker=".",
         markersize=4,
+        path_effects=[_Halo(linewidth=3.3, foreground="white")],  # seen on any shade
     )
     (start,) = ax.plot(
         *path[0], color=color, marker="o", markersize=8, markerfacecolor="white", linestyle="none"
@@ -165,8 +188,8 @@ def plot_gap(
         Whether the horizontal axis is logarithmic, and linear near 0; by default it is if one
         method takes 30 times as long as another.
     direct_labels : bool
-        Write each key where its line ends, or beside its triangle, in the line's colour, instead
-        of into the legend.
+        Write each key where its line ends, or beside its triangle, in a tone of the line's
+        colour, instead of into the legend.
 
     Returns
     -------
@@ -261,7 +284,7 @@ def _label_ends(ax: Axes, lines: Sequence[Line2D], marks: Sequence[Line2D | None
             xycoords=(mark or line).get_transform(),
             xytext=(7, -5) if mark else (7, 0),
             textcoords="offset points",
-            color=line.get_color(),
+            color=text_color(line.get_color()),
             va="bottom" if mark else "center",
         )
         line.set_label("_nolegend_")

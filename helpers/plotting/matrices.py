@@ -13,7 +13,7 @@ import seaborn as sns
 from torch import Tensor
 
 from helpers.plotting.arrays import as_array
-from helpers.plotting.style import STYLE_PARAMS, WIDE
+from helpers.plotting.style import STYLE_PARAMS, WIDE, luminance
 from helpers.validation import require_number
 
 if TYPE_CHECKING:
@@ -201,7 +201,4 @@ def _text_width(text: str) -> float:
 
 def _readable_on(color: Sequence[float]) -> str:
     """Black or white, whichever has the higher contrast (WCAG 2.2, relative luminance)."""
-    rgb = np.asarray(color[:3])
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ (0.2126, 0.7152, 0.0722)
-    return "black" if luminance > 0.179 else "white"
+    return "black" if luminance(color[:3]) > 0.179 else "white"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.colors import to_rgba
 from torch import Tensor
 
 from helpers.gaussian import Gaussian, marginal
@@ -89,7 +90,10 @@ def _axis_labels(labels: Sequence[str] | None, dim: int) -> list[str]:
 def _draw_marginal(ax: Axes, values: NDArray[np.float64], gaussian: Gaussian) -> None:
     """Histogram of one variable with the density of its marginal."""
     loc, scale = gaussian.loc.item(), gaussian.scale_tril.item()
-    ax.hist(values, bins="auto", density=True, color=COLORS["data"], alpha=0.45)
+    pale, edge = to_rgba(COLORS["data"], 0.45), COLORS["data"]  # the edge is what can be seen
+    ax.hist(
+        values, bins="auto", density=True, histtype="stepfilled", facecolor=pale, edgecolor=edge
+    )
     at = np.linspace(min(values.min(), loc - 3 * scale), max(values.max(), loc + 3 * scale), 200)
     log_density = -0.5 * ((at - loc) / scale) ** 2 - math.log(scale * math.sqrt(2 * math.pi))
     ax.plot(at, np.exp(log_density), color=COLORS["estimate"])

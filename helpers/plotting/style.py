@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType
+    from numpy.typing import NDArray
 
 STYLE = Path(__file__).with_name("course.mplstyle")
 STYLE_PARAMS = mpl.rc_params_from_file(STYLE, use_default_template=False)
@@ -27,12 +31,45 @@ COLORS = MappingProxyType(
     dict(zip(_ROLES, _CYCLE, strict=True)) | {"step": _CYCLE[_ROLES.index("gradient")]}
 )
 """Colour of each role; ``"step"`` is the colour of ``"gradient"``."""
+_WORDS_LUMINANCE = 1.05 / 4.6 - 0.05
+"""Of words that have a contrast of 4.6:1 with white; WCAG 2.2 asks for 4.5:1 (level AA)."""
 _FIGURE_NAME = re.compile(r"\d\d(_[a-z0-9]+)+")
 
 
 def use_style() -> None:
     """Apply the look of the course to every figure drawn from now on."""
     plt.style.use(STYLE)
+
+
+def text_color(color: ColorType) -> str:
+    """The colour for words about what is drawn in a colour: of its hue, dark enough to read.
+
+    Parameters
+    ----------
+    color : color
+        One of :data:`COLORS`.
+
+    Returns
+    -------
+    str
+        The same, or as much darker as a contrast of 4.5:1 with white needs.
+    """
+    linear = linear_rgb(color)
+    scaled = linear * (_WORDS_LUMINANCE / max(luminance(color), _WORDS_LUMINANCE))
+    return to_hex(
+        np.where(scaled <= 0.0031308, 12.92 * scaled, 1.055 * scaled ** (1 / 2.4) - 0.055)
+    )
+
+
+def luminance(color: ColorType) -> float:
+    """Relative luminance of WCAG 2.2, from 0 for black to 1 for white."""
+    return float(linear_rgb(color) @ (0.2126, 0.7152, 0.0722))
+
+
+def linear_rgb(color: ColorType) -> NDArray[np.float64]:
+    """Shares of red, green and blue light, shape (3,), of sRGB (IEC 61966-2-1)."""
+    rgb = np.array(to_rgb(color))
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
 def save_figure(fig: Figure, name: str) -> None:
