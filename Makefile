@@ -21,14 +21,16 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 SOURCES = helpers workshop tests conftest.py $(wildcard benchmarks docs notebooks)
 FIRST_NOTEBOOK := notebooks/01_cholesky_theory.ipynb
+# What takes long, and checks what is generated rather than what it is generated from.
+WORKSHOP_TESTS := tests/test_slides_in_browser.py $(wildcard tests/test_student_copies_*.py)
 
 # A PYTHONPATH of the user could put another helpers package before ours.
 unexport PYTHONPATH
 # Small matrices are slower on several threads than on one.
-test test-browser test-site notebooks run-times: export OMP_NUM_THREADS := 1
+test test-browser test-site test-workshop notebooks run-times: export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-browser test-static notebooks workshop run-times site test-site bench lint format clean
+.PHONY: help setup lab test test-workshop test-browser test-static notebooks workshop run-times site test-site bench lint format clean
 
 help:  ## list these verbs
 	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
@@ -59,7 +61,11 @@ lint: $(STAMP)  ## check style and spelling
 test: lint  ## run every test and every notebook (ARGS go to pytest)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env \
 	  --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 \
-	  --ignore=tests/test_site_in_browser.py --ignore=tests/browser $(wildcard notebooks) tests $(ARGS)
+	  $(addprefix --ignore=,tests/test_site_in_browser.py tests/browser $(WORKSHOP_TESTS)) \
+	  $(wildcard notebooks) tests $(ARGS)
+
+test-workshop: $(STAMP)  ## run what learners are given, stub by stub, and look at the slides
+	$(RUN) pytest -q -n 2 --dist loadfile $(WORKSHOP_TESTS) $(ARGS)
 
 test-browser: $(STAMP)  ## run every notebook in JupyterLab in a browser, pictures in build/browser
 	$(RUN) pytest -n 2 --dist worksteal tests/browser $(ARGS)
