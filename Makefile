@@ -34,7 +34,7 @@ test test-browser test-site test-workshop notebooks run-times: export OMP_NUM_TH
 
 help:  ## list these verbs
 	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
 
 setup: $(STAMP)  ## create .venv and install the course in it (does nothing when that is done)
 
