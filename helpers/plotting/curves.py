@@ -282,7 +282,7 @@ def _label_ends(ax: Axes, lines: Sequence[Line2D], marks: Sequence[Line2D | None
             line.get_label(),
             (mark or line).get_xydata()[-1],
             xycoords=(mark or line).get_transform(),
-            xytext=(7, -5) if mark else (7, 0),
+            xytext=(0, 9) if mark else (7, 0),  # above what else may stand in the row of marks
             textcoords="offset points",
             color=text_color(line.get_color()),
             va="bottom" if mark else "center",
