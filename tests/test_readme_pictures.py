@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 
 from docs import animation
 from helpers import two_correlated
-from workshop.html import alt_texts
+from workshop.captions import alt_texts
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

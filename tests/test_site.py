@@ -13,12 +13,13 @@ from public_names import FLOORS, modules, pages
 from repository_links import follow_links, place_on_site, sources
 
 import helpers
-from workshop.anatomy import prose
+from workshop.anatomy import prose, without_code
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 GLOSSARY = (DOCS / "glossary.md").read_text(encoding="utf-8")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+BRACKET = re.compile(r"(?<!\\)(?:\\\\)*\\[(\[].*")
 ITALICS = re.compile(r"(?<![*\w])\*([^*\n]+)\*(?!\*)")
 # Set in italics for the sake of the sentence, not because the word is new.
 EMPHASIS = {"worse", "in front of", "parameters", "distribution"}
@@ -79,6 +80,12 @@ def test_a_link_to_a_file_that_is_not_there_is_noticed():
 def test_every_link_of_a_page_leads_to_a_file(file):
     here = PurePosixPath(file.relative_to(ROOT).as_posix())
     follow_links(file.read_text(encoding="utf-8"), here, lambda wanted: (ROOT / wanted).exists())
+
+
+@pytest.mark.parametrize("file", sorted(DOCS.rglob("*.md")), ids=lambda file: file.stem)
+def test_formulas_of_a_page_stand_between_dollars(file):
+    r"""As in the notebooks: \( and \[ would be shown as plain brackets."""
+    assert not BRACKET.search(without_code(file.read_text(encoding="utf-8")))
 
 
 def test_every_page_and_notebook_is_in_one_table_of_contents():

@@ -8,29 +8,45 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
+from markdown_it import MarkdownIt
 from public_names import FLOORS
 from repository_links import sources
 from torch.distributions import MultivariateNormal
 
-from workshop.browser import MATHEMATICS_IS_READY, LocalPage, find_chromium, launched, new_page
+from workshop.browser import (
+    MATHEMATICS_IS_READY,
+    NO_WAY_OUT,
+    LocalPage,
+    find_chromium,
+    launched,
+    new_page,
+)
+from workshop.captions import captions
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytest.importorskip("sphinx", reason="make test-site installs it")
 bs4 = pytest.importorskip("bs4", reason="make test-site installs it")
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / "tests" / "data" / "axe"
+AXE_ADDRESS = "/axe.min.js"
 CHROMIUM = find_chromium()
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on this machine")
 
@@ -39,6 +55,7 @@ WRITTEN = [str(place.with_suffix("")) for place in sources()]
 PAGES = [*WRITTEN, "api/index", *API, "genindex", "search"]
 NOTEBOOKS = [page for page in WRITTEN if page.startswith("notebooks/")]
 PHONE = 390  # pixels wide
+BUILD_SECONDS = 180  # that another worker may take to build the site
 
 FETCHES = re.compile(r"""(?:@import|url\()\s*["'(]*\s*(?:https?:)?//""")
 
@@ -57,13 +74,63 @@ RAW_MATHEMATICS = r"""() => {
   }
   return faults;
 }"""
-# axe takes its time over each word of code and each stroke of a formula. Code has the same colours
-# in every cell, so the first cell of each section stands for the others.
-UNSEEN_BY_AXE = ["mjx-container > svg", "div.cell ~ div.cell div.highlight > pre"]
-AXE_RUN = """async (exclude) => (await axe.run({ exclude }, { resultTypes: ["violations"] }))
-  .violations.filter(found => ["serious", "critical"].includes(found.impact))
-  .flatMap(found => found.nodes.slice(0, 3).map(node => `${found.id}: ${node.html.slice(0, 150)}`))
-"""
+# The strokes of formulas are hidden from those who cannot see them, and axe goes through each. The
+# pictures without their strokes keep their size, and a formula keeps the words beside it. What is
+# folded is not seen by axe either.
+PREPARE_FOR_AXE = """() => {
+  const pictures = document.querySelectorAll("mjx-container > svg[aria-hidden]");
+  pictures.forEach(picture => picture.replaceChildren());
+  document.querySelectorAll("details").forEach(folded => { folded.open = true; });
+}"""
+AXE_RUN = """async (rules) => {
+  // What opens or changes its colours may do so little by little.
+  await Promise.allSettled(document.getAnimations().map(change => change.finished));
+  const options = { resultTypes: ["violations"] };
+  if (rules.length) options.runOnly = rules;
+  const { violations } = await axe.run(document, options);
+  return violations.filter(found => ["serious", "critical"].includes(found.impact)).flatMap(
+    found => found.nodes.slice(0, 3).map(node => `${found.id}: ${node.html.slice(0, 150)}`));
+}"""
+# What depends on colours and on the width of the window; all else is the same in dark and narrow.
+AXE_DARK_AND_NARROW = [
+    "color-contrast",
+    "link-in-text-block",
+    "scrollable-region-focusable",
+    "aria-hidden-focus",
+    "button-name",
+    "link-name",
+    "label",
+    "summary-name",
+    "target-size",
+]
+# What can be reached by the keyboard, and how it looks before it is.
+REMEMBER_LOOKS = """() => {
+  const parts = ["outlineStyle", "outlineWidth", "outlineColor", "boxShadow", "backgroundColor",
+    "borderTopColor", "textDecorationLine", "textDecorationThickness"];
+  const look = el => parts.map(part => getComputedStyle(el)[part]).join();
+  const all = [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex]")];
+  const before = new Map(all.map(el => [el, look(el)]));
+  const words = el => el.textContent.trim().slice(0, 60) || el.ariaLabel || el.outerHTML;
+  window.stops = {
+    reached: new Set(),
+    at(el) {
+      if (el === document.body) return null;
+      this.reached.add(el);
+      const box = el.getBoundingClientRect();
+      const across = box.width && box.right > 0 && box.left < innerWidth;
+      const down = box.height && box.bottom > 0 && box.top < innerHeight;
+      if (!across || !down) return `outside of the window: ${words(el)}`;
+      return look(el) === before.get(el) ? `looks as without the focus: ${words(el)}` : "";
+    },
+    missed() {
+      const shown = el => el.checkVisibility({ visibilityProperty: true });
+      const plain = el => !el.closest("[tabindex='-1']") || ["A", "BUTTON"].includes(el.tagName);
+      return all.filter(el => shown(el) && plain(el) && !this.reached.has(el)).map(words);
+    },
+  };
+}"""
+MAX_STOPS = 400
+SLIDE_MS = 400  # in which a link that comes into the window has come
 TOO_WIDE = """(width) => document.documentElement.scrollWidth <= width ? [] :
   [...document.querySelectorAll("body *")].filter(el => {
     const box = el.getBoundingClientRect();
@@ -78,14 +145,34 @@ IMAGES = """() => [...document.querySelectorAll("img")]
 # The build and its files ---------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make site` does; a warning is an error."""
-    out = tmp_path_factory.mktemp("built") / "site"
-    command = [sys.executable, ROOT / "docs" / "build.py", out]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stdout + said.stderr
-    return out
+    """The site, built as `make site` does; a warning is an error. All workers share it."""
+    ours = tmp_path_factory.getbasetemp()
+    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "built"
+    said = folder / "said.json"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        wait_for(said)
+    else:
+        command = [sys.executable, ROOT / "docs" / "build.py", folder / "site"]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        said.with_suffix(".part").write_text(
+            json.dumps([run.returncode, run.stdout + run.stderr]), encoding="utf-8"
+        )
+        said.with_suffix(".part").replace(said)
+    code, words = json.loads(said.read_text(encoding="utf-8"))
+    assert code == 0, words
+    return folder / "site"
+
+
+def wait_for(file: Path) -> None:
+    """Wait until another worker has written a file."""
+    patience = time.monotonic() + BUILD_SECONDS
+    while not file.exists():
+        assert time.monotonic() < patience, f"no {file.name} after {BUILD_SECONDS} s"
+        time.sleep(0.05)
 
 
 @functools.cache
@@ -156,6 +243,21 @@ def test_every_picture_has_a_text(site, name):
         assert len(picture.get("alt", "").split()) > 5, picture
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_figure_of_a_notebook_has_a_number_and_a_caption(site, name):
+    """An anchor too, so that one can point to it; a touch on it shows it in its full size."""
+    article = soup(site / f"{name}.html").article
+    figures = article.select("div.cell_output figure")
+    assert len(figures) == len(article.select("div.cell_output img")) > 4
+    sentences = set(captions().values())
+    for at, figure in enumerate(figures, 1):
+        number, _, sentence = figure.select_one(".caption-text").text.partition(". ")
+        assert number == f"Figure {int(name.partition('/')[2][:2])}.{at}"
+        assert sentence in sentences
+        assert figure["id"] == number.lower().replace(" ", "-").replace(".", "-")
+        assert figure.a["href"] == figure.img["src"]
+
+
 @pytest.mark.parametrize(
     "text", ['@import "https://a.org/x.css"', "url(//a.org/x)", "@import url('http://a.org')"]
 )
@@ -222,7 +324,13 @@ def test_axe_is_as_it_was_taken_and_names_its_version():
 # In a browser --------------------------------------------------------------------------------
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class Server(SimpleHTTPRequestHandler):
+    """The site, and axe beside it: what is served, a browser has to read only once."""
+
+    def translate_path(self, path: str) -> str:
+        """The file behind an address."""
+        return str(AXE / "axe.min.js") if path == AXE_ADDRESS else super().translate_path(path)
+
     def log_message(self, *arguments: object) -> None:
         """Say nothing."""
 
@@ -242,10 +350,25 @@ class Reader:
         self.page.goto(f"{self.address}/{name}.html{query}", wait_until="load")
         self.page.wait_for_function(MATHEMATICS_IS_READY)
 
-    def axe(self) -> list[str]:
+    def axe(self, rules: Sequence[str] = ()) -> list[str]:
+        """Violations that are serious or critical, of all rules unless some are named."""
         if not self.page.evaluate("() => !!window.axe"):
-            self.page.add_script_tag(path=AXE / "axe.min.js")
-        return self.page.evaluate(AXE_RUN, UNSEEN_BY_AXE)
+            self.page.evaluate(PREPARE_FOR_AXE)
+            self.page.add_script_tag(url=f"{self.address}{AXE_ADDRESS}")
+        return self.page.evaluate(AXE_RUN, rules)
+
+    def stops_that_are_not_seen(self) -> list[str]:
+        """Go through the page with the Tab key; where nobody sees where it has got to, in words."""
+        self.page.evaluate(REMEMBER_LOOKS)
+        found = []
+        for _ in range(MAX_STOPS):
+            self.page.keyboard.press("Tab")
+            if (said := self.page.evaluate("stops.at(document.activeElement)")) is None:
+                return found
+            self.page.wait_for_timeout(SLIDE_MS if "outside" in said else 0)
+            if said := self.page.evaluate("stops.at(document.activeElement)"):
+                found.append(said)
+        return [*found, f"no end after {MAX_STOPS} stops"]
 
     def faults(self) -> list[str]:
         """What is wrong with the page: light and wide, dark and on a phone."""
@@ -255,14 +378,14 @@ class Reader:
         found += self.page.evaluate(TOO_WIDE, PHONE)
         self.page.emulate_media(color_scheme="dark")
         self.page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-        found += [f"dark: {fault}" for fault in self.axe()]
+        found += [f"dark: {fault}" for fault in self.axe(AXE_DARK_AND_NARROW)]
         return found + self.local.left_the_machine + self.local.complaints
 
 
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
     """Where the site is served: search reads pages, which a browser allows to no local file."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -277,9 +400,7 @@ def browser():
 @pytest.fixture(scope="module")
 def window(browser, address) -> LocalPage:
     """One window for all tests: a new one would have to read every script again."""
-    local = new_page(browser)
-    local.page.context.route(f"{address}/**", lambda route: route.continue_())
-    return local
+    return new_page(browser, site=address)
 
 
 @pytest.fixture
@@ -346,13 +467,23 @@ def test_the_search_finds_a_name_in_notebooks_and_helpers(reader):
 
 
 @needs_browser
-def test_a_solution_unfolds_by_keyboard(reader):
+def test_pale_words_in_the_last_cell_are_noticed(reader):
+    """It is a solution, and folded."""
+    reader.open(NOTEBOOKS[0])
+    reader.page.evaluate("""() => [...document.querySelectorAll("div.cell_input pre")].at(-1)
+      .querySelectorAll("span").forEach(word => { word.style.color = "#ccc"; })""")
+    assert {fault.partition(":")[0] for fault in reader.axe()} == {"color-contrast"}
+
+
+@needs_browser
+def test_a_solution_unfolds_and_folds_by_keyboard(reader):
     reader.open(NOTEBOOKS[0])
     code = reader.page.locator("div.cell details pre").first
     assert not code.is_visible()
     reader.page.locator("div.cell details summary").first.focus()
-    reader.page.keyboard.press("Enter")
-    assert code.is_visible()
+    for key, visible in (("Enter", True), ("Space", False)):
+        reader.page.keyboard.press(key)
+        assert code.is_visible() == visible
 
 
 @needs_browser
@@ -361,9 +492,47 @@ def test_the_first_key_leads_past_the_navigation(reader):
     reader.page.keyboard.press("Tab")
     focused = "document.activeElement"
     assert reader.page.evaluate(f"{focused}.textContent.trim()") == "Skip to main content"
+    reader.page.wait_for_function(f"{focused}.getBoundingClientRect().top >= 0")  # it slides in
     reader.page.keyboard.press("Enter")
     reader.page.keyboard.press("Tab")
     assert reader.page.evaluate(f"!!{focused}.closest('main')")
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, PHONE])
+@pytest.mark.parametrize("name", [NOTEBOOKS[0], "errors", "search"])
+def test_every_stop_of_the_keyboard_is_seen_and_nothing_is_left_out(reader, name, width):
+    reader.page.set_viewport_size({"width": width, "height": 900})
+    reader.open(name)
+    assert not reader.stops_that_are_not_seen()
+    reached = reader.page.evaluate("[...stops.reached].map(el => el.tagName)")
+    for kind in ("A", "BUTTON", "SUMMARY" if name == NOTEBOOKS[0] else "INPUT"):
+        assert kind in reached
+    assert reader.page.evaluate("stops.missed()") == []
+
+
+@needs_browser
+def test_a_stop_that_is_not_seen_and_one_that_is_missed_are_noticed(reader):
+    reader.open("notation")
+    reader.page.evaluate("""() => document.querySelector("article").insertAdjacentHTML("afterbegin",
+      '<a href="#a" style="outline: none !important; box-shadow: none !important">plain</a>' +
+      '<a href="#b" style="position: fixed; left: -99px; width: 9px">away</a>' +
+      '<button tabindex="-1">missed</button>')""")
+    found = reader.stops_that_are_not_seen()
+    assert [words.split()[-1] for words in found] == ["plain", "away"]
+    assert reader.page.evaluate("stops.missed()") == ["missed"]
+
+
+@needs_browser
+def test_the_search_opens_by_keyboard_and_closes_again(reader):
+    reader.open("index")
+    reader.page.get_by_role("button", name="Search").first.focus()
+    reader.page.keyboard.press("Enter")
+    box = reader.page.locator("dialog input[type=search]")
+    box.wait_for(state="visible")
+    assert box.evaluate("el => el === document.activeElement")
+    reader.page.keyboard.press("Escape")
+    box.wait_for(state="hidden")
 
 
 @needs_browser
@@ -431,3 +600,32 @@ def test_the_printed_page_is_the_article_alone(reader):
     assert reader.page.locator("article h1").is_visible()
     cut = "all => all.filter(box => box.scrollWidth > box.clientWidth + 1).length"
     assert reader.page.eval_on_selector_all("article pre", cut) == 0
+
+
+# Like the look of a README on a code host, and stricter: long words do not break.
+README_LOOK = """body { margin: 16px; font: 16px sans-serif; } img { max-width: 100%; }
+  pre, table { display: block; overflow: auto; }"""
+
+
+def readme_faults(browser: Browser, markdown: str) -> list[str]:
+    """What of a README is wider than a phone."""
+    words = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
+    page = browser.new_page(viewport={"width": PHONE, "height": 844}, proxy=NO_WAY_OUT)
+    # Without its pictures, which would be made to fit.
+    page.set_content(f"<style>{README_LOOK}</style>{re.sub(r'<img[^>]*>', '', words)}")
+    found = page.evaluate(TOO_WIDE, PHONE)
+    page.close()
+    return found
+
+
+@needs_browser
+@pytest.mark.parametrize("file", ["README.md", "benchmarks/README.md"])
+def test_a_readme_fits_a_phone(browser, file):
+    assert readme_faults(browser, (ROOT / file).read_text(encoding="utf-8")) == []
+
+
+@needs_browser
+def test_a_readme_with_a_long_word_is_noticed(browser):
+    line = f"PIP_EXTRA_INDEX_URL={'https://example.org/a/long/address' * 2}"
+    assert readme_faults(browser, f"Put `{line}` first.")
+    assert not readme_faults(browser, f"Put this first:\n\n```bash\n{line}\n```\n")

@@ -23,8 +23,8 @@ from workshop import __main__ as command
 from workshop import copies, notes, sheets, wording
 from workshop.anatomy import course_notebooks, is_code, parts, read_notebook, remember
 from workshop.archive import pack
+from workshop.captions import alt_text, captions
 from workshop.carry import undefined_names
-from workshop.html import alt_text
 from workshop.plans import PLANS, part_minutes, schedule
 
 ROOT = Path(__file__).parents[1]
@@ -302,7 +302,8 @@ def test_a_picture_of_a_solution_stands_beside_the_task():
     figure = ROOT / "figures" / "01_three_roots.png"
     copied = copies.student_copy(planted(figure.read_bytes()), PLANS["day"])
     task = next(cell for cell in copied.cells if cell.source.startswith("### "))
-    expected = f"![{alt_text('01_three_roots')}](attachment:01_three_roots.png)"
+    expected = f"![{alt_text('01_three_roots')}](attachment:01_three_roots.png)\n\n"
+    expected += f"*Figure 1.3.* {captions()['01_three_roots']}"
     assert task.source.endswith(f"Write f. Yes.\n\n{copies.PICTURE}\n\n{expected}")
     kept = base64.b64decode(task.attachments["01_three_roots.png"]["image/png"])
     assert kept == figure.read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from workshop import __main__ as command
-from workshop import excerpts, html, notes, slides, welcome, wording
+from workshop import captions, excerpts, html, notes, slides, welcome, wording
 from workshop.anatomy import course_notebooks, is_code, parts, read_notebook, tags
 from workshop.browser import find_chromium
 from workshop.notes import Notes
@@ -202,7 +201,7 @@ def test_a_figure_without_a_name_is_refused():
 
 
 def test_a_figure_without_words_for_it_is_refused():
-    with pytest.raises(ValueError, match=r"expected a name in docs/alt_text.toml, got '01_dot'"):
+    with pytest.raises(ValueError, match=r"\[figures\] in docs/alt_text.toml, got '01_dot'"):
         _ = slides.figure_of(SECTION[2]).alt
 
 
@@ -648,7 +647,7 @@ def alt_problems(texts: dict[str, str], figures: set[str]) -> list[str]:
 
 def test_every_figure_has_words_for_those_who_cannot_see_it():
     figures = {path.stem for path in (ROOT / "figures").iterdir()}
-    assert alt_problems(html.alt_texts(), figures) == []
+    assert alt_problems(captions.alt_texts(), figures) == []
 
 
 @pytest.mark.parametrize(
@@ -666,11 +665,7 @@ def test_a_missing_or_poor_text_is_noticed(name, text, problem):
 
 
 def test_no_two_figures_have_the_same_words():
-    assert len(set(html.alt_texts().values())) == len(html.alt_texts())
-
-
-def test_alt_texts_are_toml_with_one_table():
-    assert set(tomllib.loads(html.ALT_TEXT.read_text(encoding="utf-8"))) == {"figures"}
+    assert len(set(captions.alt_texts().values())) == len(captions.alt_texts())
 
 
 # The browser -------------------------------------------------------------------------------------

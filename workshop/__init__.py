@@ -2,8 +2,8 @@
 
 Built in floors; a module imports only from floors below its own, or from further left on its own:
 
-0. anatomy, archive, excerpts, html: the parts of a notebook; zips that repeat byte by byte; code
-   that fits on a slide; pages
+0. anatomy, archive, captions, excerpts, html: the parts of a notebook; zips that repeat byte by
+   byte; the words for figures; code that fits on a slide; pages
 1. plans, notes, carry, wording, welcome, browser: what a plan keeps and for how long; the
    teacher's notes; what kept cells need from those left out; what a copy says about them; what is
    projected before the first section; Chromium

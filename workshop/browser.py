@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Request, Route
+    from playwright.sync_api import Browser, Page, ProxySettings, Request, Route
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -28,6 +28,8 @@ FLAGS = (
     "--disable-sync",
 )
 LOCAL_SCHEMES = ("file:", "data:", "blob:", "about:")
+# Nothing listens there, so that every request ends on this machine, except to the machine itself.
+NO_WAY_OUT: ProxySettings = {"server": "http://127.0.0.1:9", "bypass": "127.0.0.1"}
 MATHEMATICS_IS_READY = "() => !window.MathJax || window.MathJax.startup.promise.then(() => true)"
 
 
@@ -75,20 +77,29 @@ def launched(chromium: Path) -> Iterator[Browser]:
             browser.close()
 
 
-def new_page(browser: Browser, *, width: int = 1280, height: int = 720) -> LocalPage:
-    """An empty page in a profile of its own, from which nothing leaves the machine."""
+def new_page(
+    browser: Browser, *, width: int = 1280, height: int = 720, site: str | None = None
+) -> LocalPage:
+    """An empty page in a profile of its own, from which nothing leaves the machine.
+
+    Parameters
+    ----------
+    browser : Browser
+    width, height : int
+        Of the window, in pixels.
+    site : str, optional
+        The address of a server on this machine, as ``"http://127.0.0.1:8000"``. Its pages can be
+        opened, and files cannot. The browser keeps what it has read, as a reader's does.
+    """
     # New windows of the page, such as the speaker's view, belong to the same context.
-    context = browser.new_context(viewport={"width": width, "height": height})
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, proxy=None if site is None else NO_WAY_OUT
+    )
     local = LocalPage(context.new_page())
-
-    def stay_here(route: Route, request: Request) -> None:
-        if request.url.startswith(LOCAL_SCHEMES):
-            route.continue_()
-        else:
-            local.left_the_machine.append(request.url)
-            route.abort()
-
-    context.route("**/*", stay_here)
+    if site is None:
+        _ask_for_each_request(local)
+    else:
+        context.on("request", lambda request: _note_foreign(local, request.url, f"{site}/"))
     context.on("weberror", lambda error: local.complaints.append(str(error.error)))
     context.on("console", lambda said: _note_complaint(local, said.type, said.text))
     context.on("requestfailed", lambda request: local.complaints.append(f"failed: {request.url}"))
@@ -127,3 +138,21 @@ def print_to_pdf(page: Path, pdf: Path, *, chromium: Path | None = None) -> Path
 def _note_complaint(local: LocalPage, kind: str, text: str) -> None:
     if kind in ("error", "warning"):
         local.complaints.append(text)
+
+
+def _ask_for_each_request(local: LocalPage) -> None:
+    """Let pages load what is on this machine, and nothing else."""
+
+    def stay_here(route: Route, request: Request) -> None:
+        if request.url.startswith(LOCAL_SCHEMES):
+            route.continue_()
+        else:
+            local.left_the_machine.append(request.url)
+            route.abort()
+
+    local.page.context.route("**/*", stay_here)
+
+
+def _note_foreign(local: LocalPage, url: str, site: str) -> None:
+    if not url.startswith((site, *LOCAL_SCHEMES)):
+        local.left_the_machine.append(url)

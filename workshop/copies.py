@@ -17,8 +17,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from workshop.anatomy import LINK, ROOT, Part, is_code, parts, read_notebook, remember, tags
+from workshop.captions import alt_text, numbered_caption
 from workshop.carry import carried
-from workshop.html import alt_text
 from workshop.notes import TEACHING, Notes, read
 from workshop.plans import Plan, Step, schedule
 from workshop.wording import reworded
@@ -219,7 +219,8 @@ def _show_pictures(task: NotebookNode, pictures: list[str]) -> None:
     for picture in pictures:
         name = _figure_name(base64.b64decode(picture))
         task.attachments[f"{name}.png"] = {"image/png": picture}
-        shown.append(f"![{alt_text(name)}](attachment:{name}.png)")
+        number, sentence = numbered_caption(name)
+        shown.append(f"![{alt_text(name)}](attachment:{name}.png)\n\n*{number}.* {sentence}")
     task.source = "\n\n".join([task.source, *shown])
 
 

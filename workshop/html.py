@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from pygments.token import Comment, Keyword, Name, Number, Operator, String
 
 ROOT = Path(__file__).resolve().parents[1]
 VENDOR = ROOT / "docs" / "vendor"
-ALT_TEXT = ROOT / "docs" / "alt_text.toml"
 TEMPLATES = Path(__file__).with_name("templates")
 CODE_CLASS = "highlight"
 
@@ -83,28 +81,6 @@ def highlight(code: str, language: str = "python") -> Markup:
 def highlight_css() -> str:
     """Rules for the colours of highlighted code."""
     return HtmlFormatter(style=CourseStyle).get_style_defs(f".{CODE_CLASS}")
-
-
-@cache
-def alt_texts() -> dict[str, str]:
-    """What each figure shows, by the name of its file without the ending."""
-    return tomllib.loads(ALT_TEXT.read_text(encoding="utf-8"))["figures"]
-
-
-def alt_text(figure: str) -> str:
-    """What a figure shows, in words for those who cannot see it.
-
-    Raises
-    ------
-    ValueError
-        If there are no words for it.
-    """
-    try:
-        return alt_texts()[figure]
-    except KeyError:
-        raise ValueError(
-            f"figure: expected a name in docs/{ALT_TEXT.name}, got {figure!r}"
-        ) from None
 
 
 def render(template: str, **values: Any) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from workshop import html, notes, welcome
+from workshop import captions, html, notes, welcome
 from workshop.anatomy import (
     PREDICT,
     REMEMBER,
@@ -44,7 +44,6 @@ TEXT_SIZES = ((35, "huge"), (75, "large"), (110, "medium"))
 """How many words fit at which size; more are set in the smallest, ``small``."""
 
 _ASSERTION = re.compile(r"^\s*(?:assert\b|torch\.testing\.assert_close\()", re.MULTILINE)
-_FIGURE_NAME = re.compile(r"[\"'](\d\d_\w+)[\"']")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
 _SENTENCE_END = re.compile(r"(?<=[.?:])\s+(?=[A-Z*`$])")
 
@@ -61,7 +60,12 @@ class Figure:
     @property
     def alt(self) -> str:
         """What it shows, in words."""
-        return html.alt_text(self.name)
+        return captions.alt_text(self.name)
+
+    @property
+    def caption(self) -> tuple[str, str]:
+        """Its number, and the sentence below it."""
+        return captions.numbered_caption(self.name)
 
     @property
     def is_wide(self) -> bool:
@@ -310,7 +314,7 @@ def figure_of(cell: NotebookNode) -> Figure | None:
     images = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
     if not images:
         return None
-    names = _FIGURE_NAME.findall(cell.source)
+    names = captions.figure_names(cell.source)
     if not names:
         raise ValueError(f"cell: expected the name of its figure in the code, got {cell.source!r}")
     png = base64.b64decode(images[-1])

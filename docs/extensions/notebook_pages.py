@@ -1,41 +1,26 @@
 """What the page of a notebook has beyond its cells.
 
-Pictures get their alternative text from `docs/alt_text.toml`, solutions are folded, and the
-notebook itself can be downloaded.
+Pictures get their alternative text, their number and their caption from `docs/alt_text.toml`,
+solutions are folded, and the notebook itself can be downloaded.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING
 
 from docutils import nodes
-from repository_links import ROOT
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
+
+from workshop.captions import alt_texts, captions, figure_names, numbered_caption
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 LOGGER = logging.getLogger(__name__)
 _SUMMARY = '<summary aria-label="Toggle hidden content">'  # what myst-nb writes
-_SAVED = re.compile(r"""["'](\d\d_[a-z0-9_]+)["']""")
-
-
-@cache
-def alt_texts() -> dict[str, str]:
-    """The alternative text of every figure of the course, by its name."""
-    text = (ROOT / "docs" / "alt_text.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)["figures"]
-
-
-def figure_names(code: str) -> list[str]:
-    """Names under which a cell saves its figures, in the order of the code."""
-    return _SAVED.findall(code)
 
 
 def alt_text(name: str) -> str:
@@ -51,7 +36,7 @@ def is_notebook(docname: str) -> bool:
 
 
 class DescribePictures(SphinxTransform):
-    """Give each picture below a cell the alternative text of the figure that the cell saves."""
+    """Give each picture below a cell the words of the figure that the cell saves."""
 
     default_priority = 400
 
@@ -68,6 +53,10 @@ class DescribePictures(SphinxTransform):
                 )
             for picture, name in zip(pictures, names, strict=False):
                 picture["alt"] = alt_text(name)
+                if name in captions():
+                    _frame(picture, *numbered_caption(name))
+                else:
+                    LOGGER.warning("docs/alt_text.toml: expected a caption for %r", name)
 
 
 class FoldSolutions(SphinxTransform):
@@ -107,6 +96,16 @@ def _name_summaries(
     """Let what is folded be called by the words that everybody sees."""
     if doctree is not None:
         context["body"] = context["body"].replace(_SUMMARY, "<summary>")
+
+
+def _frame(picture: nodes.image, number: str, sentence: str) -> None:
+    """Put a picture into a figure with its number and its caption."""
+    inside = picture.parent
+    place = inside.index(picture)
+    picture["scale"] = 100  # with a size, Sphinx links it to its file: on a phone it is small
+    words = nodes.caption("", "", nodes.strong("", f"{number}."), nodes.Text(f" {sentence}"))
+    figure = nodes.figure("", picture.deepcopy(), words, ids=[nodes.make_id(number)])
+    inside[place] = figure
 
 
 def _cells(document: nodes.document) -> Iterator[nodes.container]:

@@ -64,8 +64,10 @@ def places(control: widgets.ValueWidget) -> list[Any]:
     """All values that a control can be moved to."""
     if hasattr(control, "options"):
         return [option[1] if isinstance(option, tuple) else option for option in control.options]
-    n_steps = round((control.max - control.min) / control.step)
-    return [type(control.value)(control.min + control.step * i) for i in range(n_steps + 1)]
+    low, high, step = control.min, control.max, control.step
+    kind, n_steps = type(control.value), round((high - low) / step)
+    # Rounding must not lead past the end.
+    return [kind(min(low + step * i, high)) for i in range(n_steps + 1)]
 
 
 def seconds(action: Callable[[], Any]) -> float:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from traitlets import Unicode
 
 from helpers.plotting.style import STYLE_PARAMS, WIDE
+from helpers.validation import require_number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _LABEL = {"description_width": "13rem"}
 _WIDTH = widgets.Layout(width="34rem", max_width="100%")
+_SLIDER_WIDTH = widgets.Layout(width="29rem", max_width="100%")
+_DECIMALS = 6
 # "still" is the wording of what stands where there are no sliders: GitHub, print, a website.
 _STILL = "Run this cell in JupyterLab to move the sliders. {still}"
 
@@ -141,12 +144,14 @@ class InteractivePicture:
 
         Raises
         ------
-        ValueError
-            If there is no control of that name.
+        TypeError, ValueError
+            If there is no control of that name, or it has no such value; none is then moved.
         """
         for name, value in values.items():
             if name not in self.controls:
-                raise ValueError(f"{name}: expected one of {', '.join(self.controls)}")
+                raise ValueError(f"{name}: expected one of {', '.join(self.controls)}, got {name}")
+            _require_value(self.controls[name], name, value)
+        for name, value in values.items():
             self.controls[name].value = value
         return self.words
 
@@ -159,28 +164,97 @@ class InteractivePicture:
         self.line.value = f'<div role="status">{html.escape(self.words)}</div>'
 
     def _repr_mimebundle_(self, **how: Any) -> dict[str, Any]:
-        box = widgets.VBox([*self.controls.values(), self.image, self.line])
+        rows = [with_field(control) for control in self.controls.values()]
+        box = widgets.VBox([*rows, self.image, self.line])
         return {**box._repr_mimebundle_(**how), "text/plain": self.still}
+
+
+def _require_value(control: widgets.ValueWidget, name: str, value: Any) -> None:
+    """Raise an error unless a control has this value: a slider would take the nearest it has."""
+    if hasattr(control, "options"):
+        if not any(value is each or value == each for each in _options(control)):
+            raise ValueError(f"{name}: expected one of {_options(control)}, got {value!r}")
+        return
+    number = require_number(value, name)
+    if not control.min <= number <= control.max:
+        raise ValueError(
+            f"{name}: expected a number from {control.min:g} to {control.max:g}, got {number:g}"
+        )
+
+
+def _options(control: widgets.ValueWidget) -> list[Any]:
+    """The values that can be chosen; an option is one, or a pair of its name and its value."""
+    return [each[1] if isinstance(each, tuple) else each for each in control.options]
 
 
 def slider(label: str, value: float, low: float, high: float, step: float) -> widgets.FloatSlider:
     """A slider over evenly spaced numbers."""
-    return widgets.FloatSlider(
-        value, min=low, max=high, step=step, description=label, style=_LABEL, layout=_WIDTH
-    )
+    return widgets.FloatSlider(value, min=low, max=high, step=step, **_look(label))
 
 
 def count_slider(label: str, value: int, high: int) -> widgets.IntSlider:
     """A slider over whole numbers from 0."""
-    return widgets.IntSlider(value, min=0, max=high, description=label, style=_LABEL, layout=_WIDTH)
+    return widgets.IntSlider(value, min=0, max=high, **_look(label))
 
 
 def choice_slider(label: str, value: Any, options: Sequence[Any]) -> widgets.SelectionSlider:
     """A slider over a few values that are not evenly spaced, such as learning rates."""
     named = [(f"{option:g}", option) for option in options]
-    return widgets.SelectionSlider(
-        value=value, options=named, description=label, style=_LABEL, layout=_WIDTH
-    )
+    return widgets.SelectionSlider(value=value, options=named, **_look(label))
+
+
+def with_field(control: widgets.ValueWidget) -> widgets.Widget:
+    """A slider with a field beside it that shows its value and can be written in.
+
+    The handle of an ipywidgets slider has no name that a screen reader could say, and Python cannot
+    give it one. The field has the slider's label, and moves the slider. What is no slider has a
+    name, and stays alone.
+    """
+    if not hasattr(control, "readout"):
+        return control
+    look = {
+        "description": control.description,
+        "tooltip": control.description,
+        "style": {"description_width": "0"},  # it is read out; to be seen, it is at the slider
+        "layout": widgets.Layout(width="5rem"),
+    }
+    if isinstance(control, widgets.SelectionSlider):
+        field = widgets.Dropdown(options=control.options, value=control.value, **look)
+        widgets.link((control, "value"), (field, "value"))
+    else:
+        field = _number_field(control, look)
+    return widgets.HBox([control, field], layout=widgets.Layout(max_width="100%"))
+
+
+def _number_field(
+    control: widgets.FloatSlider | widgets.IntSlider, look: Mapping[str, Any]
+) -> widgets.BoundedFloatText | widgets.BoundedIntText:
+    """A field for numbers that follows a slider and leads it."""
+    whole = isinstance(control, widgets.IntSlider)
+    kind = widgets.BoundedIntText if whole else widgets.BoundedFloatText
+    field = kind(control.value, min=control.min, max=control.max, step=control.step, **look)
+
+    def follow(change: Mapping[str, Any]) -> None:
+        field.value = round(change["new"], _DECIMALS)  # sliders say 0.35000000000000003
+
+    def lead(change: Mapping[str, Any]) -> None:
+        if round(control.value, _DECIMALS) != change["new"]:
+            control.value = change["new"]
+
+    control.observe(follow, names="value")
+    field.observe(lead, names="value")
+    return field
+
+
+def _look(label: str) -> dict[str, Any]:
+    """What all sliders have in common; their value is shown in the field beside them."""
+    return {
+        "description": label,
+        "tooltip": label,
+        "style": _LABEL,
+        "layout": _SLIDER_WIDTH,
+        "readout": False,
+    }
 
 
 def choice(label: str, options: Sequence[str]) -> widgets.Dropdown:

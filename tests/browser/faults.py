@@ -73,13 +73,14 @@ PICTURES = """async output => {
   }
   return sums;
 }"""
-# A slider; its readout is `null` where a reader sees none.
+# A slider; its number stands at its end or in a field beside it, and is `null` where there is none.
 SLIDER = """handle => {
   const box = handle.closest(".widget-inline-hbox, .widget-inline-vbox");
   const readout = box?.querySelector(".widget-readout");
+  const field = box?.closest(".widget-hbox")?.querySelector("input[type=number], select");
   return {
     label: box?.querySelector(".widget-label")?.textContent.trim(),
-    readout: readout?.getClientRects().length ? readout.textContent : null,
+    readout: readout?.getClientRects().length ? readout.textContent : field?.value ?? null,
     isAtItsEnd: handle.getAttribute("aria-valuenow") === handle.getAttribute("aria-valuemax"),
     isReachedByTab: handle.tabIndex >= 0,
   };
