@@ -19,7 +19,12 @@ RUN := "$(BIN)/python" -m
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
-SOURCES = helpers workshop tests conftest.py $(wildcard benchmarks docs notebooks)
+AUDIT_STAMP := $(VENV)/.installed-audit
+MUTANTS_STAMP := $(VENV)/.installed-mutants
+LOCK := .ci/requirements.txt
+BUILD_LOCK := .ci/build-requirements.txt
+comma := ,
+SOURCES = helpers workshop reliability tests conftest.py $(wildcard benchmarks docs notebooks)
 FIRST_NOTEBOOK := notebooks/01_cholesky_theory.ipynb
 # What takes long, and checks what is generated rather than what it is generated from.
 WORKSHOP_TESTS := tests/test_slides_in_browser.py $(wildcard tests/test_student_copies_*.py)
@@ -27,10 +32,30 @@ WORKSHOP_TESTS := tests/test_slides_in_browser.py $(wildcard tests/test_student_
 # A PYTHONPATH of the user could put another helpers package before ours.
 unexport PYTHONPATH
 # Small matrices are slower on several threads than on one.
-test test-browser test-site test-workshop notebooks run-times: export OMP_NUM_THREADS := 1
+test test-browser test-site test-trust test-workshop notebooks run-times \
+  mutants stands soak: export OMP_NUM_THREADS := 1
+
+# $(call install,EXTRAS) takes the versions of constraints.txt. With CI set it takes nothing but the
+# files whose hashes stand in the lock, which holds the extras too; torch, of which each platform
+# has builds of its own, by its version alone; and then the course. One package, yattag, comes as
+# source only: it is built, as the course is, with the build tools that were installed first.
+by_constraints = $(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[$(1)]"
+define by_hashes
+$(RUN) pip install --disable-pip-version-check --require-hashes --only-binary :all: -r $(BUILD_LOCK)
+$(RUN) pip install --disable-pip-version-check --require-hashes --only-binary :all: \
+  --no-binary yattag --no-build-isolation -r $(LOCK)
+$(RUN) pip install --disable-pip-version-check --only-binary :all: -c constraints.txt torch
+$(RUN) pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(RUN) pip check
+endef
+install = $(by_constraints)
+ifneq ($(strip $(CI)),)
+install = $(if $(filter test,$(1)),$(by_hashes),$(if $(findstring bench,$(1)),$(by_constraints)))
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-workshop test-browser test-static notebooks workshop run-times site test-site bench lint format clean
+.PHONY: help setup lab test test-workshop test-browser test-trust test-static notebooks \
+  workshop run-times site test-site bench mutants stands soak audit lock lint format clean
 
 help:  ## list these verbs
 	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
@@ -47,10 +72,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { \
 	  echo "make: '$(PYTHON)' comes without the venv module. Install it (on Debian and Ubuntu: sudo apt-get install python3-venv) and run make again." >&2; exit 1; }
 	@"$(BIN)/python" -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear "$(VENV)"
-	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(call install,test)
 	@touch "$(STAMP)"
 
 lab: $(STAMP)  ## open the course in JupyterLab
+	@[ -z "$$HOME" ] || [ -w "$$HOME" ] || mkdir -p "$$HOME" 2> /dev/null || { \
+	  echo "make: JupyterLab keeps its settings in your home folder, and '$$HOME' cannot be written. Name another folder: make lab HOME=/a/folder/of/yours" >&2; exit 1; }
 	$(RUN) jupyterlab --ServerApp.root_dir=. --port=$(PORT) $(ARGS) $(FIRST_NOTEBOOK)
 
 lint: $(STAMP)  ## check style and spelling
@@ -61,7 +88,7 @@ lint: $(STAMP)  ## check style and spelling
 test: lint  ## run every test and every notebook (ARGS go to pytest)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env \
 	  --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 \
-	  $(addprefix --ignore=,tests/test_site_in_browser.py tests/browser $(WORKSHOP_TESTS)) \
+	  $(addprefix --ignore=,tests/test_site_in_browser.py tests/browser tests/trust $(WORKSHOP_TESTS)) \
 	  $(wildcard notebooks) tests $(ARGS)
 
 test-workshop: $(STAMP)  ## run what learners are given, stub by stub, and look at the slides
@@ -69,6 +96,9 @@ test-workshop: $(STAMP)  ## run what learners are given, stub by stub, and look 
 
 test-browser: $(STAMP)  ## run every notebook in JupyterLab in a browser, pictures in build/browser
 	$(RUN) pytest -n 2 --dist worksteal tests/browser $(ARGS)
+
+test-trust: $(MUTANTS_STAMP)  ## kill fits, run notebooks where little is there, plant mistakes in the helpers
+	$(RUN) pytest -q -n 2 --dist loadfile tests/trust $(ARGS)
 
 test-static: $(STAMP)  ## check the form of the notebooks without running them
 	$(RUN) pytest -q tests/test_notebooks_static.py $(ARGS)
@@ -89,15 +119,48 @@ test-site: $(DOCS_STAMP)  ## build the website and look at every page of it in a
 	$(RUN) pytest -q -n 2 tests/test_site.py tests/test_site_in_browser.py $(ARGS)
 
 $(DOCS_STAMP): $(STAMP)
-	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[test,docs]"
+	$(call install,test$(comma)docs)
 	@touch "$(DOCS_STAMP)"
 
 bench: $(BENCH_STAMP)  ## measure the helpers beside other libraries (ARGS=--quick for a short run)
 	$(RUN) benchmarks $(ARGS)
 
 $(BENCH_STAMP): $(STAMP)
-	$(RUN) pip install --disable-pip-version-check -c constraints.txt -e ".[test,bench]"
+	$(call install,test$(comma)bench)
 	@touch "$(BENCH_STAMP)"
+
+mutants: $(MUTANTS_STAMP)  ## change the helpers in small ways: which changes do the tests notice
+	$(RUN) reliability mutants $(ARGS)
+
+$(MUTANTS_STAMP): $(STAMP)
+	$(call install,test$(comma)mutants)
+	@touch "$(MUTANTS_STAMP)"
+
+stands: $(STAMP)  ## run every notebook in more than twenty environments and compare all outputs
+	$(RUN) reliability stands $(ARGS)
+
+soak: $(STAMP)  ## fit ten thousand times, and run all notebooks in one server at once
+	$(RUN) reliability soak $(ARGS)
+
+audit: $(AUDIT_STAMP)  ## look up the pinned versions in a database of known vulnerabilities
+	$(RUN) reliability audit $(ARGS)
+
+UV_LOCK = "$(BIN)/uv" pip compile --universal --python-version 3.11.5 --generate-hashes \
+  --no-config --no-header --no-annotate --quiet --constraints constraints.txt
+
+lock: $(AUDIT_STAMP)  ## write the hashes of what CI installs, after a change of the pins
+	@mkdir -p build
+	sed '/^#/!d' .ci/requirements.in > build/lock.txt
+	$(UV_LOCK) --extra test --extra docs --extra audit --extra mutants --no-emit-package torch \
+	  --excludes .ci/not-locked.txt pyproject.toml .ci/build-requirements.in >> build/lock.txt
+	mv build/lock.txt $(LOCK)
+	sed '/^#/!d' .ci/build-requirements.in > build/lock.txt
+	$(UV_LOCK) .ci/build-requirements.in >> build/lock.txt
+	mv build/lock.txt $(BUILD_LOCK)
+
+$(AUDIT_STAMP): $(STAMP)
+	$(call install,test$(comma)audit)
+	@touch "$(AUDIT_STAMP)"
 
 format: $(STAMP)  ## rewrite the code in the common style
 	$(RUN) ruff check --fix $(SOURCES)

@@ -38,6 +38,18 @@ def pinned() -> dict[str, Requirement]:
     return requirements([line for line in text.splitlines() if line and line[0] != "#"])
 
 
+def locked(text: str) -> dict[str, tuple[Requirement, list[str]]]:
+    """What CI installs, and the hashes of the files that it takes."""
+    entries = text.replace("\\\n", " ").splitlines()
+    found = {}
+    for entry in entries:
+        if entry and entry[0] != "#":
+            line, *hashes = re.split(r"\s+--hash=", entry.strip())
+            requirement = Requirement(line)
+            found[canonicalize_name(requirement.name)] = (requirement, hashes)
+    return found
+
+
 def conda() -> dict:
     return yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 
@@ -97,15 +109,74 @@ def test_the_pins_cover_all_that_the_requirements_pull_in():
     assert seen - extras_of_cuda <= set(pinned())
 
 
-@pytest.mark.parametrize("extra", ["bench", "docs"])
+@pytest.mark.parametrize("extra", ["audit", "bench", "docs", "mutants"])
 def test_what_the_course_does_not_need_is_bounded_and_pinned_and_not_in_environment_yml(extra):
-    """Peers of the benchmarks and what builds the website: `make` installs them when asked to."""
+    """What audits, measures and builds the website: `make` installs it when asked to."""
     peers = requirements(PROJECT["optional-dependencies"][extra])
     for name, requirement in peers.items():
         assert [clause.operator for clause in requirement.specifier] == [">="], name
         (pin,) = pinned()[name].specifier
         assert requirement.specifier.contains(pin.version), name
     assert not set(peers) & (set(conda_packages()) - set(needed()))
+
+
+LOCK = (ROOT / ".ci" / "requirements.txt").read_text(encoding="utf-8")
+BUILD_LOCK = (ROOT / ".ci" / "build-requirements.txt").read_text(encoding="utf-8")
+# What only the benchmarks need, and torch, which is installed by its version alone.
+NOT_LOCKED = {
+    *("gpytorch", "jax", "jaxlib", "linear-operator", "ml-dtypes", "multipledispatch"),
+    *("numpyro", "opt-einsum", "pyro-api", "pyro-ppl", "torch"),
+}
+
+
+def test_ci_installs_the_pinned_versions_and_only_files_whose_hash_is_known():
+    pins = {name: pin.specifier for name, pin in pinned().items()}
+    lock = locked(LOCK)
+    assert {name: one.specifier for name, (one, _) in lock.items()} == {
+        name: pins[name] for name in pins if name not in NOT_LOCKED
+    }
+    for name, (_, hashes) in lock.items():
+        assert hashes, name
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in hashes), name
+
+
+def test_ci_builds_with_the_tools_that_pyproject_asks_for():
+    asked = requirements(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    )
+    tools, lock = locked(BUILD_LOCK), locked(LOCK)
+    assert set(tools) == set(asked)
+    for name, (one, hashes) in tools.items():
+        assert (one.specifier, hashes) == (lock[name][0].specifier, lock[name][1])
+
+
+def test_what_is_not_locked_is_in_the_pins_and_no_library_of_a_gpu_is_in_either():
+    assert set(pinned()) >= NOT_LOCKED
+    assert not [name for name in pinned() if name.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+def test_the_lock_says_why_torch_is_not_in_it():
+    about = (ROOT / ".ci" / "requirements.in").read_text(encoding="utf-8")
+    comments = "".join(line for line in about.splitlines(keepends=True) if line[0] == "#")
+    assert "torch is installed after the rest, by its version alone" in comments
+    assert LOCK.startswith(comments), "make lock writes it again"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r"(?m)^zipp==\S+", "zipp==0.1"),
+        (r"(?m)^zipp==(.|\n)*?(?=^\w)", ""),
+        (r"(?m)^(zipp==\S+)( \\\n +--hash\S+)+", r"\1"),
+        (r"sha256:.{60}", "sha256:"),
+    ],
+)
+def test_a_lock_that_differs_would_be_noticed(old, new, monkeypatch):
+    changed, n_changed = re.subn(old, new, LOCK, count=1)
+    assert n_changed == 1
+    monkeypatch.setitem(globals(), "LOCK", changed)
+    with pytest.raises(AssertionError):
+        test_ci_installs_the_pinned_versions_and_only_files_whose_hash_is_known()
 
 
 def test_what_is_installed_meets_the_bounds():
@@ -154,8 +225,9 @@ def script(path: Path, body: str) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # An outer make must not hand its flags down.
-    clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    # An outer make must not hand its flags down, nor CI its way to install.
+    outer = ("CI", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    clean = {k: v for k, v in os.environ.items() if k not in outer}
     clean["PYTHONPATH"] = "/elsewhere"
     return subprocess.run(
         [MAKE, *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False
@@ -177,7 +249,8 @@ def fake_python(folder: Path) -> Path:
 def test_make_lists_its_verbs(checkout):
     said = make(checkout).stdout
     verbs = ["setup", "lab", "test", "notebooks", "workshop", "run-times", "site"]
-    verbs += ["test-site", "test-browser", "test-workshop"]
+    verbs += ["test-site", "test-browser", "test-trust", "test-workshop"]
+    verbs += ["mutants", "stands", "soak", "audit", "lock"]
     for verb in [*verbs, "bench", "lint", "format", "clean"]:
         assert f"\n  {verb} " in said
     assert said == make(checkout, "help").stdout
@@ -240,6 +313,21 @@ def test_a_second_setup_installs_nothing_until_the_requirements_change(checkout)
 
 
 @needs_make
+def test_in_ci_nothing_is_installed_without_its_hash_but_torch_and_the_course(checkout):
+    make(checkout, "audit", "site", f"PYTHON={fake_python(checkout)}", "CI=true")
+    said = [line for line in (checkout / "log").read_text().splitlines() if "-m pip " in line]
+    pip = "-m pip install --disable-pip-version-check"
+    assert said == [
+        f"{pip} --require-hashes --only-binary :all: -r .ci/build-requirements.txt",
+        f"{pip} --require-hashes --only-binary :all: --no-binary yattag --no-build-isolation "
+        "-r .ci/requirements.txt",
+        f"{pip} --only-binary :all: -c constraints.txt torch",
+        f"{pip} --no-deps --no-build-isolation -e .",
+        "-m pip check",
+    ]
+
+
+@needs_make
 def test_an_installation_that_failed_is_tried_again(checkout):
     python = fake_python(checkout)
     failing = 'case "$*" in *install*) exit 7;; esac'
@@ -257,6 +345,19 @@ def test_lab_opens_the_first_notebook_on_the_port_asked_for(checkout):
     last = (checkout / "log").read_text().splitlines()[-1]
     options = "--ServerApp.root_dir=. --port=9123 --no-browser"
     assert last == f"-m jupyterlab {options} notebooks/01_cholesky_theory.ipynb"
+
+
+@needs_make
+def test_lab_says_that_it_needs_a_home_folder(checkout):
+    python = f"PYTHON={fake_python(checkout)}"
+    said = make(checkout, "lab", python, "HOME=/dev/null/home")
+    assert said.returncode != 0
+    assert (
+        "in your home folder, and '/dev/null/home' cannot be written. Name another" in said.stderr
+    )
+    assert "jupyterlab" not in (checkout / "log").read_text()
+    assert make(checkout, "lab", python, f"HOME={checkout / 'new home'}").returncode == 0
+    assert "jupyterlab" in (checkout / "log").read_text()
 
 
 @needs_make
