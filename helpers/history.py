@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from helpers.devices import synchronize
+from helpers.checkpoints import require_entry, require_tensor_entry
+from helpers.devices import synchronize, widest_dtype
 from helpers.uncertainty import ROUNDING, Verdict, expected_gap, judge
+from helpers.validation import (
+    as_tensor,
+    require_count,
+    require_finite,
+    require_flag,
+    require_text,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +59,28 @@ class History:
     converged: bool
     dim: int
     count: int | None
+
+    def __post_init__(self) -> None:
+        """Check that the records belong together; ValueError or TypeError if not."""
+        if not isinstance(self.step, Tensor) or self.step.dtype != torch.int64:
+            raise TypeError(f"step: expected a Tensor of int64, got {type(self.step).__name__}")
+        if self.step.ndim != 1 or not len(self.step) or self.step.is_meta:
+            raise ValueError(f"step: expected shape (k,), k above 0, got {self.step}")
+        for name in ("loss", "gap", "time"):
+            rows = as_tensor(getattr(self, name), name)
+            if rows.shape[:1] != self.step.shape:
+                raise ValueError(
+                    f"{name}: expected shape ({len(self.step)}, ...) for that of step, "
+                    f"got {tuple(rows.shape)}"
+                )
+            require_finite(rows, name)
+            object.__setattr__(self, name, rows)
+        require_text(self.optimizer, "optimizer")
+        require_text(self.device, "device")
+        require_flag(self.converged, "converged")
+        require_count(self.dim, "dim")
+        if self.count is not None:
+            require_count(self.count, "count")
 
     @property
     def n_steps(self) -> int:
@@ -110,11 +141,18 @@ class Recorder:
             "time": torch.tensor(self.rows["time"], dtype=torch.float64),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from rows that `state_dict` returned."""
+    def load_state_dict(self, state: dict[str, Any], batch_shape: Sequence[int]) -> None:
+        """Go on from rows that `state_dict` returned; ValueError if they are none."""
+        k = require_entry(state, "step", Tensor).numel()
+        step = require_tensor_entry(state, "step", (k,), (torch.int64,))
+        if k == 0 or step[0] != 0 or bool((step.diff() <= 0).any()):
+            raise ValueError(f"checkpoint: expected steps from 0 upwards, got {step.tolist()[:5]}")
+        # A device may compute in float32 at most.
+        like = {"device": self.device, "dtype": widest_dtype(self.device)}
+        rows = (k, *batch_shape)
         self.rows = {
-            "step": state["step"].tolist(),
-            "loss": list(state["loss"].to(self.device)),
-            "gap": list(state["gap"].to(self.device)),
-            "time": state["time"].tolist(),
+            "step": step.tolist(),
+            "loss": list(require_tensor_entry(state, "loss", rows).to(**like)),
+            "gap": list(require_tensor_entry(state, "gap", rows).to(**like)),
+            "time": require_tensor_entry(state, "time", (k,), (torch.float64,)).tolist(),
         }

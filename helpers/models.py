@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from helpers.validation import (
     as_samples,
     as_square,
     as_tensor,
+    require_answer,
     require_broadcastable,
     require_finite,
     require_same_kind,
@@ -46,6 +49,13 @@ class CovarianceModel(nn.Module):
         super().__init__()
         self.scale = LogCholesky(dim, batch_shape, dtype=dtype, device=device)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss of `forward`; refused where it is not finite, unless told not to validate."""
+        loss = super().__call__(*args, **kwargs)
+        if not kwargs.get("validate_args", True):
+            return loss
+        return require_answer(loss, "data or target, and the model's parameters", "loss")
+
     @property
     def dim(self) -> int:
         """Number of variables d."""
@@ -66,6 +76,31 @@ class CovarianceModel(nn.Module):
         """The covariance that is learnt, (*batch_shape, d, d)."""
         scale_tril = self.scale_tril
         return scale_tril @ scale_tril.mT
+
+
+def require_trainable(model: CovarianceModel) -> None:
+    """Raise an error unless the parameters are free, of a dtype to compute in, and a factor."""
+    if not isinstance(model, CovarianceModel):
+        raise TypeError(
+            f"model: expected a CovarianceLearner or a GaussianLikelihood, "
+            f"got {type(model).__name__}"
+        )
+    log_diagonal = as_tensor(model.scale.log_diagonal, "model: log_diagonal")
+    frozen = [name for name, value in model.named_parameters() if not value.requires_grad]
+    if frozen:
+        raise ValueError(
+            f"model: expected parameters that require gradients, as all of them are fitted, "
+            f"got {', '.join(frozen)} without"
+        )
+    limits = torch.finfo(log_diagonal.dtype)
+    lowest, highest = math.log(limits.smallest_normal), math.log(limits.max)
+    if log_diagonal.numel() and not bool(
+        ((log_diagonal.detach() > lowest) & (log_diagonal.detach() < highest)).all()
+    ):
+        raise ValueError(
+            f"model: expected log_diagonal between {lowest:.4g} and {highest:.4g}, "
+            f"got {log_diagonal.detach().flatten().tolist()[:8]}"
+        )
 
 
 class CovarianceLearner(CovarianceModel):

@@ -9,13 +9,28 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from helpers.checkpoints import require_entry, require_tensor_entry
 from helpers.gaussian import solve_for_inverse
-from helpers.models import CovarianceModel, GaussianLikelihood
-from helpers.objectives import Objective
+from helpers.models import CovarianceModel, GaussianLikelihood, require_trainable
+from helpers.objectives import LikelihoodObjective, Objective
 from helpers.statistics import mean_log_prob, whiten
-from helpers.validation import require_variance, try_cholesky
+from helpers.validation import (
+    as_covariance,
+    as_samples,
+    as_scale_tril,
+    as_square,
+    cholesky_factor,
+    refuse_overflow,
+    require_broadcastable,
+    require_count,
+    require_same_kind,
+    require_variance,
+    try_cholesky,
+)
 
 ADAM_LEARNING_RATE = 0.05
+# They keep numbers for each element of a parameter; others keep flat or factored ones.
+ELEMENTWISE = (torch.optim.Adam, torch.optim.SGD, torch.optim.RMSprop, torch.optim.Adagrad)
 
 
 class Stepper:
@@ -47,6 +62,7 @@ class Stepper:
         """Go on from a checkpoint."""
 
 
+@refuse_overflow("scale_tril, covariance_matrix")
 def natural_step(
     scale_tril: Tensor, covariance_matrix: Tensor, *, validate_args: bool = True
 ) -> Tensor:
@@ -91,13 +107,15 @@ def natural_step(
     ----------
     Amari (1998), Natural gradient works efficiently in learning. Neural Computation 10, 251-276.
     """
-    whitened = whiten(covariance_matrix, scale_tril, validate_args=validate_args)  # A
     if validate_args:
-        require_variance(whitened.diagonal(dim1=-2, dim2=-1), "covariance_matrix")
-    return scale_tril @ natural_turn(whitened)  # L T
+        scale_tril, covariance_matrix = _as_fitting(scale_tril, covariance_matrix)
+    whitened = whiten(covariance_matrix, scale_tril, validate_args=False)  # A
+    if validate_args:
+        require_variance(whitened.diagonal(dim1=-2, dim2=-1), "scale_tril, covariance_matrix")
+    return scale_tril @ natural_turn(whitened, validate_args=False)  # L T
 
 
-def natural_turn(whitened: Tensor) -> Tensor:
+def natural_turn(whitened: Tensor, *, validate_args: bool = True) -> Tensor:
     r"""The factor by which a natural-gradient step turns L into L T.
 
     .. math:: T = \mathrm{tril}\!\left( A \, \mathrm{diag}(A)^{-1/2} \right)
@@ -106,14 +124,35 @@ def natural_turn(whitened: Tensor) -> Tensor:
     ----------
     whitened : Tensor, shape (*batch, d, d)
         A, positive on its diagonal; what is above the diagonal is not used.
+    validate_args : bool
+        False skips all checks, as in torch.distributions: for loops that checked before. Where A
+        is not positive on its diagonal, the answer is then NaN.
 
     Returns
     -------
     Tensor, shape (*batch, d, d)
-        Lower triangular, positive on the diagonal; NaN where A is not.
+        Lower triangular, positive on the diagonal.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `whitened` is no finite matrix, or not positive on its diagonal.
     """
+    if validate_args:
+        whitened = as_square(whitened, "whitened")
+        require_variance(whitened.diagonal(dim1=-2, dim2=-1), "whitened")
     scale = whitened.diagonal(dim1=-2, dim2=-1).sqrt()  # (*batch, d)
     return (whitened / scale.unsqueeze(-2)).tril_()
+
+
+def _as_fitting(scale_tril: Tensor, covariance_matrix: Tensor) -> tuple[Tensor, Tensor]:
+    scale_tril = as_scale_tril(scale_tril)
+    covariance_matrix = as_covariance(
+        covariance_matrix, "covariance_matrix", dim=scale_tril.shape[-1]
+    )
+    require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
+    cholesky_factor(covariance_matrix, "covariance_matrix")  # raises unless positive definite
+    return scale_tril, covariance_matrix
 
 
 class FactorStepper(Stepper):
@@ -151,10 +190,11 @@ class FactorStepper(Stepper):
         return {"loc": self.loc, "scale_tril": self.scale_tril}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take both up again; the model has them."""
-        device = self.scale_tril.device
-        self.loc = None if state["loc"] is None else state["loc"].to(device)
-        self.scale_tril, self._inverse = state["scale_tril"].to(device), None
+        """Take both up again; the model has them. ValueError if they do not fit the model."""
+        if self.loc is not None:
+            self.loc = _stored(state, "loc", self.loc)
+        factor = _stored(state, "scale_tril", self.scale_tril)
+        self.scale_tril, self._inverse = as_scale_tril(factor, "checkpoint: scale_tril"), None
 
     def _move(self, loc: Tensor | None, scale_tril: Tensor) -> None:
         self.loc, self.scale_tril, self._inverse = loc, scale_tril, None
@@ -186,7 +226,9 @@ class NaturalGradient(FactorStepper):
         """The step of `natural_step`; for the mean, one of length one ends at the sample mean."""
         inverse = self.inverse
         whitened = inverse @ self.objective.covariance_matrix @ inverse.mT  # A
-        self._move(self.objective.loc, self.scale_tril @ natural_turn(whitened))  # L T
+        self._move(
+            self.objective.loc, self.scale_tril @ natural_turn(whitened, validate_args=False)
+        )  # L T
 
 
 class AutogradNaturalGradient(FactorStepper):
@@ -215,7 +257,7 @@ class AutogradNaturalGradient(FactorStepper):
         _, gradient = self._gradient(loc, scale_tril)
         identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
         whitened = identity - gradient  # the lower triangle of A
-        self._move(loc, scale_tril @ natural_turn(whitened))
+        self._move(loc, scale_tril @ natural_turn(whitened, validate_args=False))
 
     def _gradient(self, loc: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the loss for loc, (*batch, d), and for T at the identity, (*batch, d, d)."""
@@ -256,6 +298,16 @@ class OnlineNaturalGradient(FactorStepper):
     name = "online natural gradient"
 
     def __init__(self, model: GaussianLikelihood, objective: Objective) -> None:
+        require_trainable(model)
+        if not isinstance(model, GaussianLikelihood):
+            raise TypeError(f"model: expected a GaussianLikelihood, got {type(model).__name__}")
+        if not isinstance(objective, LikelihoodObjective):
+            raise TypeError(
+                f"objective: expected that of a likelihood, got {type(objective).__name__}"
+            )
+        require_broadcastable(
+            model.loc.shape, "objective: mean of the samples", objective.loc.shape
+        )
         super().__init__(model, objective)
         nothing = torch.zeros_like(objective.loc)
         self.n_factorised = 0  # samples seen when mean and factor were last computed
@@ -264,7 +316,8 @@ class OnlineNaturalGradient(FactorStepper):
     def step(self, batch: Tensor) -> None:
         """Move the moments; the factor is computed when someone asks for the model."""
         seen, origin, mean, second = self.moments
-        batch, n = batch.to(self.dtype), batch.shape[-2]  # (*batch, n, d)
+        batch = as_samples(batch, "batch", dim=self.model.dim).to(self.dtype)  # (*batch, n, d)
+        n = require_count(batch.shape[-2], "number of rows of batch")
         if seen == 0:
             origin = batch.mean(dim=-2)  # near the data, so that no digits are lost
         centred = batch - origin.unsqueeze(-2)
@@ -285,13 +338,16 @@ class OnlineNaturalGradient(FactorStepper):
 
     def state_dict(self) -> dict[str, Any]:
         """The moments besides mean and factor."""
-        return {**super().state_dict(), "moments": list(self.moments)}
+        return {**super().state_dict(), "moments": self.moments._asdict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take all of them up again."""
+        """Take all of them up again; the factor is that of these moments."""
         super().load_state_dict(state)
-        seen, *parts = state["moments"]
-        self.moments = Moments(seen, *(part.to(self.loc.device) for part in parts))
+        moments = require_entry(state, "moments", dict)
+        seen = require_entry(moments, "seen", int)
+        _, *empty = self.moments._asdict().items()
+        self.moments = Moments(seen, *(_stored(moments, name, like) for name, like in empty))
+        self.n_factorised = seen
 
     def _factorise(self) -> None:
         seen, origin, mean, second = self.moments
@@ -320,6 +376,8 @@ class GradientDescent(Stepper):
         self.optimizer = optimizer
         self.name = name
         self.scheduler = scheduler
+        # Before any state is loaded, as torch then adds defaults of its own.
+        self.hyperparameters = repr(optimizer.defaults)
 
     def step(self, batch: Any) -> None:
         """One step on the loss of the batch, summed over a batch of models."""
@@ -341,21 +399,44 @@ class GradientDescent(Stepper):
         """State of optimiser and schedule."""
         schedule = None if self.scheduler is None else self.scheduler.state_dict()
         return {
-            "hyperparameters": repr(self.optimizer.defaults),
+            "hyperparameters": self.hyperparameters,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": schedule,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take both up again; ValueError if the optimiser had other hyperparameters."""
-        expected, actual = repr(self.optimizer.defaults), state["hyperparameters"]
+        """Take both up again; ValueError if the optimiser was another."""
+        expected, actual = self.hyperparameters, require_entry(state, "hyperparameters", str)
         if actual != expected:
             raise ValueError(
                 f"checkpoint: expected one of a fit with {self.name}({expected}), got {actual}"
             )
-        self.optimizer.load_state_dict(state["optimizer"])
+        optimizer = require_entry(state, "optimizer", dict)
+        try:
+            self.optimizer.load_state_dict(optimizer)
+        except Exception as error:  # torch trusts what it is given: damage shows in many types
+            raise ValueError(
+                f"checkpoint: expected the state of {self.name} over these parameters, "
+                f"got another ({error})"
+            ) from error
         if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
+            self.scheduler.load_state_dict(require_entry(state, "scheduler", dict))
+        self._require_own_shapes()
+
+    def _require_own_shapes(self) -> None:
+        """ValueError unless what is kept for a parameter is finite and, mostly, of its shape."""
+        elementwise = isinstance(self.optimizer, ELEMENTWISE)
+        for parameter, kept in self.optimizer.state.items():
+            for name, value in kept.items():
+                if not isinstance(value, Tensor):
+                    continue
+                shape = parameter.shape if elementwise and value.ndim else value.shape
+                require_tensor_entry(kept, name, shape, (value.dtype,))
+
+
+def _stored(state: dict[str, Any], name: str, like: Tensor) -> Tensor:
+    """A tensor of a checkpoint, of the shape, dtype and device of another."""
+    return require_tensor_entry(state, name, like.shape).to(like)
 
 
 def make_stepper(
@@ -367,17 +448,18 @@ def make_stepper(
     max_steps: int,
 ) -> Stepper:
     """The stepper that `fit` was asked for; None is the natural gradient."""
-    if optimizer in (None, "natural"):
+    named = optimizer if isinstance(optimizer, str) else ""  # comparing an array gives an array
+    if optimizer is None or named == "natural":
         return (OnlineNaturalGradient if online else NaturalGradient)(model, objective)
-    if optimizer == "natural-autograd" and not online:
+    if named == "natural-autograd" and not online:
         return AutogradNaturalGradient(model, objective)
     parameters = list(model.parameters())
-    if optimizer == "adam":
+    if named == "adam":
         fused = parameters[0].device.type in ("cpu", "cuda")  # one kernel for all that Adam does
         adam = torch.optim.Adam(parameters, lr=ADAM_LEARNING_RATE, fused=fused)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=max_steps)
         return GradientDescent(model, objective, adam, "Adam, cosine schedule", cosine)
-    if optimizer == "lbfgs" and not online:
+    if named == "lbfgs" and not online:
         # One iteration a step, so that each is recorded; fit's own tolerance ends it. The line
         # search needs evaluations of its own: the default max_eval would leave it one.
         lbfgs = torch.optim.LBFGS(
@@ -392,7 +474,13 @@ def make_stepper(
         return GradientDescent(model, objective, lbfgs, "L-BFGS")
     made = optimizer
     if not isinstance(made, torch.optim.Optimizer) and callable(made):
-        made = made(parameters)
+        try:
+            made = made(parameters)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"optimizer: expected a function that makes a torch.optim.Optimizer from "
+                f"parameters, got {optimizer!r}, which says: {error}"
+            ) from error
     if isinstance(made, torch.optim.Optimizer):
         own = {id(p) for p in parameters}
         if not all(id(p) in own for group in made.param_groups for p in group["params"]):

@@ -13,19 +13,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.checkpoints import load_checkpoint, save_checkpoint
+from helpers.checkpoints import (
+    as_checkpoint_path,
+    load_checkpoint,
+    require_entry,
+    require_tensor_entry,
+    require_writable,
+    save_checkpoint,
+)
 from helpers.devices import widest_dtype
 from helpers.gaussian import rows_of_a_chunk
 from helpers.history import History, Recorder
-from helpers.models import CovarianceModel, GaussianLikelihood
+from helpers.models import CovarianceModel, GaussianLikelihood, require_trainable
 from helpers.objectives import Objective, make_objective
 from helpers.optimizers import Stepper, make_stepper
 from helpers.progress import ProgressBar
 from helpers.statistics import unwrap
-from helpers.validation import as_device, as_tensor, require_count, require_number
+from helpers.validation import as_device, as_samples, as_tensor, require_count, require_number
 
 DEFAULT_TOLERANCE = 1e-10
 CHECKPOINT_SECONDS = 1.0
+# Sums over the data differ from machine to machine, by some roundings of their scale.
+SAME_DATA_ROUNDINGS = 1000
 FROM_STATISTICS = (None, "natural", "natural-autograd", "lbfgs")  # batches are seen once
 FULL_BATCH_STEPS = {"natural": 100, "natural-autograd": 100, "lbfgs": 1000}  # of the others, 2,000
 MINI_BATCH_EPOCHS = {"natural": 1}  # of the others, 50
@@ -77,8 +86,9 @@ def fit(
     progress : bool, optional
         Show a progress bar; by default only when the work takes over two seconds.
     checkpoint : str or Path, optional
-        A file to which the state is written about once a second, and from which a fit that was
-        interrupted goes on to the same result.
+        A file to which the state is written at the start, about once a second, and at the end.
+        Where it is there already, the fit goes on from it: to the same bits on the same machine,
+        to rounding on another, provided that batches come in the same order at every epoch.
 
     Returns
     -------
@@ -92,14 +102,24 @@ def fit(
         column, an integer dtype, a device that is not there. The model is left as it was.
     FloatingPointError
         If training leaves the finite numbers. The model is left as it was.
+    OSError
+        If the checkpoint cannot be written, which is tried before the data are read, or if data
+        cannot be read. The model keeps what it has learnt, and an older checkpoint is untouched.
+
+    Notes
+    -----
+    Ctrl-C and the stop button of a notebook raise KeyboardInterrupt; the model keeps what it has
+    learnt. SIGTERM and SIGKILL end the process at once. After any of them the same call goes on
+    from the checkpoint, which is about a second old.
     """
     device = _check(model, batch_size, device, tol, seed)
+    if checkpoint is not None:
+        checkpoint = as_checkpoint_path(checkpoint)
+    state = _stored(checkpoint)
     objective = make_objective(model, data, device)
     tol = DEFAULT_TOLERANCE * objective.unit if tol is None else float(tol)
     n_batches = _n_batches(objective, batch_size, optimizer)
     max_steps = _max_steps(optimizer, n_batches, max_steps)
-    state = None if checkpoint is None or not Path(checkpoint).exists() else checkpoint
-    state = None if state is None else load_checkpoint(state)
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
     home = model.scale.log_diagonal.device
@@ -112,15 +132,17 @@ def fit(
         settings = {
             "model": _kind(model),
             "optimizer": stepper.name,
-            "batch_size": batch_size,
+            "batch_size": None if batch_size is None else int(batch_size),
             "max_steps": max_steps,
             "tol": tol,
-            "seed": seed,
+            "seed": int(seed),
         }
         run = _Run(model, objective, stepper, settings, checkpoint)
         if state is not None:
             run.resume(state)
         return run.train(n_batches, progress)
+    except OSError:
+        raise  # a full disk is no reason to forget what was learnt
     except Exception:
         # KeyboardInterrupt is no Exception: who stops a fit keeps what it has learnt.
         model.to(home)
@@ -137,7 +159,7 @@ class _Run:
         objective: Objective,
         stepper: Stepper,
         settings: dict[str, Any],
-        checkpoint: str | Path | None,
+        checkpoint: Path | None,
     ) -> None:
         self.model = model
         self.objective = objective
@@ -147,6 +169,7 @@ class _Run:
         self.device = model.scale.log_diagonal.device
         self.recorder = Recorder(self.device)
         self.n_steps = 0
+        self.n_saved: int | None = None  # steps in the checkpoint
         self.worst_gap = math.inf
 
     def train(self, n_batches: int | None, progress: bool | None) -> History:
@@ -155,16 +178,17 @@ class _Run:
             self._loop(n_batches, progress)
         finally:
             self.stepper.write()  # who interrupts keeps what was learnt
-        if self.checkpoint is not None:
+        if self.n_saved != self.n_steps:
             self._save()
         return self._history(converged=self.worst_gap <= self.settings["tol"])
 
     def _loop(self, n_batches: int | None, progress: bool | None) -> None:
         max_steps, tol = self.settings["max_steps"], self.settings["tol"]
         batches = self._batches(n_batches)
-        saved = time.monotonic()
         if not self.recorder.rows["step"]:
             self._record()
+            self._save()  # so that a fit interrupted in its first second begins where it began
+        saved = time.monotonic()
         with ProgressBar(max_steps, progress, done=self.n_steps) as bar:
             while self.n_steps < max_steps:
                 if n_batches is None and self.worst_gap <= tol:
@@ -182,23 +206,42 @@ class _Run:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint of the same fit."""
+        settings = require_entry(state, "settings", dict)
         for name, value in self.settings.items():
-            if state["settings"][name] != value:
+            stored = settings.get(name)
+            if type(stored) is not type(value) or stored != value:
                 raise ValueError(
                     f"checkpoint: expected one of a fit with {name}={value!r}, "
-                    f"got {name}={state['settings'][name]!r}"
+                    f"got {name}={stored!r}"
                 )
-        for name, value in self.objective.fingerprint().items():
-            stored = state["data"].get(name)
-            if stored is None or not torch.equal(stored, value.cpu()):
-                raise ValueError("checkpoint: expected one of a fit to these data, got other data")
-        self.model.load_state_dict(state["model"])
-        self.stepper.load_state_dict(state["stepper"])
-        self.recorder.load_state_dict(state["records"])
-        self.recorder.elapsed = state["elapsed"]  # past the last record, in mini-batches
-        self.n_steps = state["n_steps"]
+        self._require_same_data(require_entry(state, "data", dict))
+        self.model.load_state_dict(self._model_state(require_entry(state, "model", dict)))
+        self.stepper.load_state_dict(require_entry(state, "stepper", dict))
+        self.recorder.load_state_dict(require_entry(state, "records", dict), self.model.batch_shape)
+        # Past the last record, in mini-batches.
+        self.recorder.elapsed = require_entry(state, "elapsed", float)
+        self.n_steps = self.n_saved = require_entry(state, "n_steps", int)
+        if not self.recorder.rows["step"][-1] <= self.n_steps <= self.settings["max_steps"]:
+            raise ValueError(
+                f"checkpoint: expected n_steps from {self.recorder.rows['step'][-1]} to "
+                f"{self.settings['max_steps']}, got {self.n_steps}"
+            )
         last = self.recorder.rows["gap"][-1]
         self.worst_gap = last.max().item() if last.numel() else 0.0
+
+    def _require_same_data(self, data: dict[str, Any]) -> None:
+        """Raise ValueError if a checkpoint is of a fit to other data."""
+        for name, own, allowed in _with_rounding(self.objective.fingerprint()):
+            stored = require_entry(data, name, Tensor)
+            if stored.shape != own.shape or not bool(((stored - own).abs() <= allowed).all()):
+                raise ValueError("checkpoint: expected one of a fit to these data, got other data")
+
+    def _model_state(self, stored: dict[str, Any]) -> dict[str, Tensor]:
+        """The parameters in a checkpoint, each of the shape and dtype of the model's own."""
+        return {
+            name: require_tensor_entry(stored, name, parameter.shape, (parameter.dtype,))
+            for name, parameter in self.model.state_dict().items()
+        }
 
     def _batches(self, n_batches: int | None) -> Iterator[Any]:
         """Endless batches from the present step on."""
@@ -223,8 +266,11 @@ class _Run:
     def _epoch(self, epoch: int, dtype: torch.dtype) -> Iterator[Tensor]:
         """The batches of an epoch: as they come, or in an order of our own."""
         if self.objective.batches is not None:
-            for batch in self.objective.batches:
-                yield as_tensor(unwrap(batch), "data").to(device=self.device, dtype=dtype)
+            for i, batch in enumerate(self.objective.batches):
+                # Another epoch may bring what the first pass has not seen.
+                samples = as_samples(unwrap(batch), f"data[{i}]", dim=self.model.dim)
+                require_count(samples.shape[-2], f"number of rows of data[{i}]")
+                yield samples.to(device=self.device, dtype=dtype)
             return
         samples, size = self.objective.samples, self.settings["batch_size"]  # (*batch, n, d)
         # An order that depends on seed and epoch alone, so that a resumed fit meets it again.
@@ -248,6 +294,11 @@ class _Run:
         gap = self.stepper.gap()
         self.worst_gap = gap.max().item() if gap.numel() else 0.0  # NaN if any is
         if not math.isfinite(self.worst_gap):
+            if self.n_steps == 0:
+                raise ValueError(
+                    f"model, data: expected numbers for which the loss is finite, got a gap of "
+                    f"{self.worst_gap} before the first step"
+                )
             raise FloatingPointError(self._diverged())
         self.recorder.record(self.n_steps, self.objective.minimum + gap, gap)
 
@@ -258,6 +309,8 @@ class _Run:
         )
 
     def _save(self) -> None:
+        if self.checkpoint is None:
+            return
         self.stepper.write()
         state = {
             "settings": self.settings,
@@ -269,6 +322,7 @@ class _Run:
             "elapsed": self.recorder.elapsed,
         }
         save_checkpoint(self.checkpoint, state)
+        self.n_saved = self.n_steps
 
     def _history(self, *, converged: bool) -> History:
         return History(
@@ -282,11 +336,7 @@ class _Run:
 
 
 def _check(model: Any, batch_size: Any, device: Any, tol: Any, seed: Any) -> torch.device:
-    if not isinstance(model, CovarianceModel):
-        raise TypeError(
-            f"model: expected a CovarianceLearner or a GaussianLikelihood, "
-            f"got {type(model).__name__}"
-        )
+    require_trainable(model)
     if batch_size is not None:
         require_count(batch_size, "batch_size")
         if not isinstance(model, GaussianLikelihood):
@@ -305,6 +355,30 @@ def _check(model: Any, batch_size: Any, device: Any, tol: Any, seed: Any) -> tor
             f"model.float() makes a model that fits"
         )
     return device
+
+
+def _stored(checkpoint: Path | None) -> dict[str, Any] | None:
+    """What a checkpoint holds, before the data are read; None where there is none yet."""
+    if checkpoint is None:
+        return None
+    if checkpoint.exists():
+        return load_checkpoint(checkpoint)
+    require_writable(checkpoint)
+    return None
+
+
+def _with_rounding(fingerprint: dict[str, Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Each part of a fingerprint on the CPU, with what another machine may make of it."""
+    parts = {name: value.cpu() for name, value in fingerprint.items()}
+    matrix = parts.get("target", parts.get("scatter"))  # (*batch, d, d)
+    scale = matrix.diagonal(dim1=-2, dim2=-1).sqrt()  # (*batch, d)
+    rounding = SAME_DATA_ROUNDINGS * torch.finfo(matrix.dtype).eps
+    for name, value in parts.items():
+        if value is matrix:
+            allowed = scale.unsqueeze(-1) * scale.unsqueeze(-2)
+        else:
+            allowed = value.abs() + scale if name == "mean" else torch.zeros_like(scale.sum(-1))
+        yield name, value, rounding * allowed
 
 
 def _kind(model: CovarianceModel) -> str:

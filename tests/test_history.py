@@ -76,7 +76,7 @@ def test_records_make_a_round_trip():
         recorder.record(step, torch.full((2,), step + 0.5), torch.tensor([1.0, step]))
     state = recorder.state_dict()
     other = Recorder(torch.device("cpu"))
-    other.load_state_dict(state)
+    other.load_state_dict(state, (2,))
     other.record(8, torch.zeros(2), torch.zeros(2))
     again = other.state_dict()
     assert again["step"].tolist() == [0, 1, 4, 8]

@@ -199,7 +199,7 @@ LEARNER, MODEL = CovarianceLearner(2), GaussianLikelihood(2)
         (
             lambda: MODEL(SufficientStatistics.from_data(torch.zeros(5, 2).double())),
             ValueError,
-            ["statistics", "float32", "float64"],
+            ["data", "float32", "float64"],
         ),
     ],
 )
