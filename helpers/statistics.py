@@ -23,17 +23,22 @@ from helpers.gaussian import (
     whiten_by_product,
 )
 from helpers.validation import (
+    as_covariance,
+    as_dtype,
     as_loc_and_scale_tril,
     as_samples,
     as_scale_tril,
-    as_square,
+    as_symmetric,
     as_tensor,
     as_unread_samples,
     common_batch_shape,
+    refuse_overflow,
+    require_answer,
     require_broadcastable,
     require_count,
     require_finite,
     require_same_kind,
+    require_semidefinite,
     require_shape,
 )
 
@@ -63,18 +68,24 @@ class SufficientStatistics:
 
     def __post_init__(self) -> None:
         """Check that the three parts belong together; ValueError or TypeError if not."""
-        as_tensor(self.mean, "mean")
-        as_tensor(self.scatter, "scatter")
-        if not isinstance(self.count, Tensor) or self.count.dtype != torch.int64:
-            raise TypeError(f"count: expected a Tensor of int64, got {self.count!r}")
-        batch, d = self.mean.shape[:-1], self.mean.shape[-1]
-        for name, part, shape in (
-            ("count", self.count, (*batch,)),
-            ("scatter", self.scatter, (*batch, d, d)),
-        ):
-            if tuple(part.shape) != shape:
-                raise ValueError(f"{name}: expected shape {shape}, got {tuple(part.shape)}")
-        require_same_kind(mean=self.mean, scatter=self.scatter)
+        mean, scatter = as_tensor(self.mean, "mean"), as_tensor(self.scatter, "scatter")
+        require_finite(mean, "mean")
+        require_semidefinite(as_covariance(scatter, "scatter"), "scatter")
+        *batch, d = scatter.shape[:-1]
+        if tuple(mean.shape) != (*batch, d):
+            raise ValueError(
+                f"mean: expected shape {(*batch, d)} for that of scatter, got {tuple(mean.shape)}"
+            )
+        require_same_kind(mean=mean, scatter=scatter)
+        _require_counts_of(scatter, self.count)
+        self.__dict__.update(mean=mean, scatter=scatter)  # arrays have become tensors
+
+    @classmethod
+    def _of(cls, count: Tensor, mean: Tensor, scatter: Tensor) -> SufficientStatistics:
+        """Put parts together that fit: to look at them again would take longer than a step."""
+        made = object.__new__(cls)
+        made.__dict__.update(count=count, mean=mean, scatter=scatter)
+        return made
 
     @classmethod
     def from_data(cls, data: Any, *, dtype: torch.dtype | None = None) -> SufficientStatistics:
@@ -177,6 +188,12 @@ class SufficientStatistics:
         TypeError, ValueError
             If `other` is no SufficientStatistics, or does not match.
 
+        Notes
+        -----
+        Both means were rounded to their dtype, so the scatter between them is off by about
+        ``eps |m| / sigma``, relatively: far from zero, float32 parts keep fewer digits than
+        `from_batches`, which merges in float64.
+
         References
         ----------
         Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance.
@@ -189,7 +206,9 @@ class SufficientStatistics:
                 f"got {tuple(other.mean.shape)}"
             )
         require_same_kind(self=self.mean, other=other.mean)
-        return self._merge(other)
+        merged = self._merge(other)
+        require_answer(merged.scatter, "other", "scatter around the common mean")
+        return merged
 
     def _merge(self, other: SufficientStatistics) -> SufficientStatistics:
         count = self.count + other.count  # (*batch,)
@@ -197,7 +216,7 @@ class SufficientStatistics:
         share = other.count.to(self.mean.dtype) / count.clamp(min=1)  # n_b / n
         delta = other.mean - self.mean  # (*batch, d)
         between = (self.count * share)[..., None, None] * _outer(delta)
-        return SufficientStatistics(
+        return SufficientStatistics._of(
             count,
             self.mean + share[..., None] * delta,
             self.scatter + other.scatter + between,
@@ -233,16 +252,26 @@ class SufficientStatistics:
 
         Takes what `torch.Tensor.to` takes.
         """
-        mean = self.mean.to(*args, **kwargs)
-        return SufficientStatistics(
-            self.count.to(mean.device), mean, self.scatter.to(*args, **kwargs)
-        )
+        try:
+            mean, scatter = self.mean.to(*args, **kwargs), self.scatter.to(*args, **kwargs)
+        except (AssertionError, RuntimeError, TypeError) as error:
+            asked = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
+            raise ValueError(
+                f"args, kwargs: expected what torch.Tensor.to takes, got ({asked})"
+            ) from error
+        as_tensor(mean, "args, kwargs")
+        require_finite(scatter, "args, kwargs: scatter in another dtype")
+        return SufficientStatistics._of(self.count.to(mean.device), mean, scatter)
+
+    def _in(self, dtype: torch.dtype) -> SufficientStatistics:
+        return SufficientStatistics._of(self.count, self.mean.to(dtype), self.scatter.to(dtype))
 
     def detach(self) -> SufficientStatistics:
         """The same statistics without their history of gradients."""
-        return SufficientStatistics(self.count, self.mean.detach(), self.scatter.detach())
+        return SufficientStatistics._of(self.count, self.mean.detach(), self.scatter.detach())
 
 
+@refuse_overflow("data, loc, scale_tril")
 def mean_log_prob(
     data: Tensor | SufficientStatistics,
     loc: Tensor,
@@ -319,9 +348,11 @@ def _as_fitting(
     d = loc.shape[-1]
     batch_shape = common_batch_shape(loc=loc.shape[:-1], scale_tril=scale_tril.shape[:-2])
     if isinstance(data, SufficientStatistics):
-        require_shape(data.mean, "statistics.mean", (d,), f"(..., {d})")
-        require_same_kind(scale_tril=scale_tril, statistics=data.mean)
-        require_broadcastable(batch_shape, "statistics", data.batch_shape)
+        require_shape(data.mean, "data.mean", (d,), f"(..., {d})")
+        require_same_kind(scale_tril=scale_tril, data=data.mean)
+        require_broadcastable(batch_shape, "data", data.batch_shape)
+        if data.fewest is not None and data.fewest == 0:
+            raise ValueError("data: expected at least one sample, got statistics of none")
         return data, loc, scale_tril
     data = as_samples(data, dim=d)
     require_same_kind(scale_tril=scale_tril, data=data)
@@ -331,6 +362,7 @@ def _as_fitting(
     return data, loc, scale_tril
 
 
+@refuse_overflow("covariance_matrix, scale_tril")
 def whiten(covariance_matrix: Tensor, scale_tril: Tensor, *, validate_args: bool = True) -> Tensor:
     r"""A covariance seen from coordinates in which `scale_tril` would be the identity.
 
@@ -358,7 +390,7 @@ def whiten(covariance_matrix: Tensor, scale_tril: Tensor, *, validate_args: bool
     if validate_args:
         scale_tril = as_scale_tril(scale_tril)
         dim = scale_tril.shape[-1]
-        covariance_matrix = as_square(covariance_matrix, "covariance_matrix", dim=dim)
+        covariance_matrix = as_symmetric(covariance_matrix, "covariance_matrix", dim=dim)
         require_same_kind(scale_tril=scale_tril, covariance_matrix=covariance_matrix)
     half = torch.linalg.solve_triangular(scale_tril, covariance_matrix, upper=False)  # L^-1 S
     return torch.linalg.solve_triangular(scale_tril, half.mT, upper=False)  # L^-1 (L^-1 S)^T
@@ -366,16 +398,17 @@ def whiten(covariance_matrix: Tensor, scale_tril: Tensor, *, validate_args: bool
 
 def _from_samples(data: Any, name: str, dtype: torch.dtype | None) -> SufficientStatistics:
     """Statistics of samples (*batch, n, d) of checked shape, the batch a few elements at a time."""
+    dtype = None if dtype is None else as_dtype(dtype)
     *batch, n, d = data.shape
     together = max(1, CHUNK // max(1, n * d))  # elements of the batch that one chunk holds
     desk = _Desk()
     if math.prod(batch) <= together:
         statistics = _from_chunks(data, dtype, desk)
     else:
-        flat = data.reshape(-1, n, d)
+        flat = data.reshape(math.prod(batch), n, d)  # -1 means nothing where n is 0
         starts = range(0, len(flat), together)
         parts = [_from_chunks(flat[i : i + together], dtype, desk) for i in starts]
-        statistics = SufficientStatistics(
+        statistics = SufficientStatistics._of(
             torch.cat([part.count for part in parts]).reshape(*batch),
             torch.cat([part.mean for part in parts]).reshape(*batch, d),
             torch.cat([part.scatter for part in parts]).reshape(*batch, d, d),
@@ -412,7 +445,7 @@ def _from_chunks(data: Any, dtype: torch.dtype | None, desk: _Desk) -> Sufficien
     n, shift, scatter = _moments(chunk, origin, desk)
     if not rest:
         count = torch.full(batch, n, dtype=torch.int64, device=chunk.device)
-        return SufficientStatistics(count, origin + shift, scatter - n * _outer(shift))
+        return SufficientStatistics._of(count, origin + shift, scatter - n * _outer(shift))
     scatter = scatter.to(widest_dtype(chunk.device))
     counts, origins, shifts = [n], [origin], [shift]
     for rows in rest:
@@ -423,7 +456,7 @@ def _from_chunks(data: Any, dtype: torch.dtype | None, desk: _Desk) -> Sufficien
         origins.append(origin)
         shifts.append(shift)
     together = _around_one_mean(counts, torch.stack(origins, -2), torch.stack(shifts, -2), scatter)
-    return together.to(dtype)
+    return together._in(dtype)
 
 
 def _moments(chunk: Tensor, origin: Tensor, desk: _Desk) -> tuple[int, Tensor, Tensor]:
@@ -456,7 +489,7 @@ def _around_one_mean(
     apart = means - mean.unsqueeze(-2)
     between = apart.mT @ (weight * apart) - shifts.mT @ (weight * shifts)
     count = torch.full(mean.shape[:-1], n, dtype=torch.int64, device=mean.device)
-    return SufficientStatistics(count, mean, scatter + between)
+    return SufficientStatistics._of(count, mean, scatter + between)
 
 
 def collect_batches(
@@ -469,7 +502,7 @@ def collect_batches(
         if total is None:
             total = _from_samples(samples, f"{name}[{i}]", dtype)
             dtype, wide = total.mean.dtype, widest_dtype(total.mean.device)
-            total = total.to(wide)
+            total = total._in(wide)
             continue
         shape = (*total.batch_shape, samples.shape[-2], total.dim)
         if tuple(samples.shape) != shape:
@@ -477,10 +510,28 @@ def collect_batches(
                 f"{name}[{i}]: expected shape {(*total.batch_shape, 'n', total.dim)} like the "
                 f"batches before it, got {tuple(samples.shape)}"
             )
-        total = total._merge(_from_samples(samples, f"{name}[{i}]", dtype).to(wide))
+        total = total._merge(_from_samples(samples, f"{name}[{i}]", dtype)._in(wide))
     if total is None:
         raise ValueError(f"{name}: expected at least one batch, got none")
-    return total.to(dtype)
+    require_finite(total.scatter, f"{name}: scatter matrix")
+    return total._in(dtype)
+
+
+def _require_counts_of(scatter: Tensor, count: Any) -> None:
+    """Raise an error unless `count`, (*batch,), goes with scatter, (*batch, d, d)."""
+    if not isinstance(count, Tensor) or count.dtype != torch.int64:
+        raise TypeError(f"count: expected a Tensor of int64, got {count!r}")
+    if count.shape != scatter.shape[:-2]:
+        raise ValueError(
+            f"count: expected shape {tuple(scatter.shape[:-2])}, got {tuple(count.shape)}"
+        )
+    if count.device != scatter.device:
+        raise ValueError(f"count: expected device {scatter.device}, got {count.device}")
+    if bool((count < 0).any()):
+        raise ValueError(f"count: expected no negative number, got {count.min().item()}")
+    spread = (scatter.detach() != 0).any(dim=-1).any(dim=-1)  # (*batch,)
+    if bool((spread & (count < 2)).any()):
+        raise ValueError("count: expected at least 2 where there is a scatter, got fewer")
 
 
 def unwrap(batch: Any) -> Any:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
 
 import numpy as np
 import torch
 from torch import Tensor
 
 FLOATING = (torch.float32, torch.float64)
+LARGEST_COUNT = 2**63 - 1  # what an int64 holds
+LARGEST_SIZE = 2**40  # numbers in one tensor; as float32 they would take four tebibytes
+
+Parameters = ParamSpec("Parameters")
 
 
 def as_tensor(value: Any, name: str) -> Tensor:
     """Return a float32 or float64 tensor; a NumPy array is taken without copying where possible."""
     if isinstance(value, np.ndarray):
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name}: expected an array without a mask, which would be ignored, got a "
+                f"numpy.ma.MaskedArray; leave out what is masked"
+            )
         if value.dtype.name not in ("float32", "float64"):
             raise ValueError(
                 f"{name}: expected dtype float32 or float64, got {value.dtype}; "
@@ -29,6 +42,9 @@ def as_tensor(value: Any, name: str) -> Tensor:
             f"{name}: expected dtype float32 or float64, got {_dtype_name(value.dtype)}; "
             f"convert it, for example with .double()"
         )
+    if value.is_meta or value.layout != torch.strided:
+        came = "one on device meta" if value.is_meta else f"layout {value.layout}"
+        raise ValueError(f"{name}: expected a dense tensor that holds its numbers, got {came}")
     return value
 
 
@@ -44,6 +60,37 @@ def require_finite(tensor: Tensor, name: str) -> None:
             f"{name}: expected finite values, got {tensor[index].item()} at index {index}"
             f" ({len(bad)} such values in all)"
         )
+
+
+def require_answer(answer: Tensor, named: str, wanted: str) -> Tensor:
+    """Return `answer` if it is finite; else the arguments `named` are too large or too small."""
+    if math.isfinite(answer.detach().sum()):
+        return answer
+    bad = answer.detach()[~torch.isfinite(answer.detach())]
+    if len(bad):
+        raise ValueError(
+            f"{named}: expected numbers whose {wanted} {_dtype_name(answer.dtype)} can hold, "
+            f"got {bad[0].item()}; other units may help"
+        )
+    return answer
+
+
+def refuse_overflow(
+    named: str,
+) -> Callable[[Callable[Parameters, Tensor]], Callable[Parameters, Tensor]]:
+    """Refuse finite arguments whose answer is not, unless a call says `validate_args=False`."""
+
+    def decorate(function: Callable[Parameters, Tensor]) -> Callable[Parameters, Tensor]:
+        @wraps(function)
+        def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Tensor:
+            answer = function(*args, **kwargs)
+            if not kwargs.get("validate_args", True):
+                return answer
+            return require_answer(answer, named, function.__name__)
+
+        return checked
+
+    return decorate
 
 
 def require_shape(tensor: Tensor, name: str, trailing: tuple[int, ...], meaning: str) -> None:
@@ -183,13 +230,20 @@ def as_loc_and_scale_tril(
 
 def as_covariance(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
     """Return a symmetric matrix (*batch, dim, dim); that it is definite, its factor will tell."""
+    return as_symmetric(matrix, name, dim=dim, variances=True)
+
+
+def as_symmetric(
+    matrix: Any, name: str, *, dim: int | None = None, variances: bool = False
+) -> Tensor:
+    """Return a symmetric matrix (*batch, dim, dim), with or without variances on its diagonal."""
     matrix = as_square(matrix, name, dim=dim)
     variance = matrix.detach().diagonal(dim1=-2, dim2=-1)  # (*batch, dim)
-    if bool((variance < 0).any()):
+    if variances and bool((variance < 0).any()):
         raise ValueError(
             f"{name}: expected variances on the diagonal, got {variance.min().item():.6g}"
         )
-    scale = variance.sqrt()
+    scale = variance.abs().sqrt()
     unit = scale[..., :, None] * scale[..., None, :]
     asymmetry = (matrix - matrix.mT).detach().abs()
     # Rounding leaves an asymmetry of a few units in the last place, relative to the scales.
@@ -198,6 +252,23 @@ def as_covariance(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
         raise ValueError(
             f"{name}: expected a symmetric matrix, got entries that differ from their mirror "
             f"image by up to {asymmetry.max().item():.6g}"
+        )
+    return matrix
+
+
+def require_semidefinite(matrix: Tensor, name: str) -> Tensor:
+    """Return a symmetric matrix (*batch, dim, dim) if no eigenvalue is negative."""
+    values = matrix.detach()
+    scale = values.diagonal(dim1=-2, dim2=-1).sqrt()  # (*batch, dim)
+    # In units of the scales, where a variance of one variable cannot hide that of another.
+    units = torch.where(scale > 0, scale, 1.0)
+    correlation = values / units[..., :, None] / units[..., None, :]
+    smallest = torch.linalg.eigvalsh(correlation)[..., 0]  # (*batch,)
+    rounding = 64 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps
+    if bool((smallest < -rounding).any()):
+        raise ValueError(
+            f"{name}: expected a covariance, got a matrix whose correlations have the eigenvalue "
+            f"{smallest.min().item():.3g}, which is negative"
         )
     return matrix
 
@@ -212,17 +283,26 @@ def try_cholesky(matrix: Tensor, count: Tensor | int = 0) -> tuple[Tensor, Tenso
 
 
 def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | int) -> Tensor:
-    """Which columns, (*batch, d), have no variance left beyond the columns before them."""
-    pivot = factor.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
+    """Which columns, (*batch, d), have no variance left beyond the columns before them.
+
+    Row j of L^-1 diag(sigma) says how rounding moves the variance that is left to column j: by its
+    squared length, relatively. It is at least one over the share of the column that is left, and
+    more where the columns before it are themselves nearly dependent.
+    """
     variance = matrix.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
     # Rounding grows with the columns and, like a random walk, with the samples that are summed:
     # up to half of this was seen for up to 500,000 samples, four times leaves room.
     if isinstance(count, Tensor):
         count = count.to(matrix.dtype).unsqueeze(-1)
-    terms = matrix.shape[-1] + count**0.5
-    rounding = 4 * torch.finfo(matrix.dtype).eps * terms
-    # pivot^2 / variance is the share of a column that the columns before it leave unexplained.
-    return pivot.square() <= rounding * variance
+    rounding = 4 * torch.finfo(matrix.dtype).eps * (matrix.shape[-1] + count**0.5)
+    # The shares multiply to the determinant of the correlation matrix, and no eigenvalue of that is
+    # below its determinant / e. This settles most cases without solving for anything.
+    share = factor.diagonal(dim1=-2, dim2=-1).square() / variance  # (*batch, d)
+    if bool((share.prod(dim=-1, keepdim=True) > math.e * rounding).all()):
+        return torch.zeros_like(share, dtype=torch.bool)
+    scale = torch.diag_embed(variance.clamp(min=0).sqrt())
+    spread = torch.linalg.solve_triangular(factor, scale, upper=False).square().sum(dim=-1)
+    return ~(rounding * spread < 1)  # NaN where a pivot is zero
 
 
 def cholesky_factor(matrix: Tensor, name: str, count: Tensor | int = 0) -> Tensor:
@@ -251,12 +331,21 @@ def as_free_numbers(log_diagonal: Any, below_diagonal: Any) -> tuple[Tensor, Ten
         raise ValueError("log_diagonal: expected shape (..., d), got ()")
     *batch, d = log_diagonal.shape
     expected = (*batch, d * (d - 1) // 2)
-    if below_diagonal.shape != expected:
+    if below_diagonal.shape != expected or d == 0:
         raise ValueError(
-            f"below_diagonal: expected shape {expected} for {d} variables, "
+            f"below_diagonal: expected shape {expected} for the {d} variables of log_diagonal, "
             f"got {tuple(below_diagonal.shape)}"
         )
+    require_finite(log_diagonal, "log_diagonal")
+    require_finite(below_diagonal, "below_diagonal")
     require_same_kind(log_diagonal=log_diagonal, below_diagonal=below_diagonal)
+    scale = log_diagonal.detach().exp()
+    if not bool(((scale > 0) & (scale < math.inf)).all()):
+        furthest = log_diagonal.detach().flatten()[log_diagonal.detach().abs().argmax()]
+        raise ValueError(
+            f"log_diagonal: expected numbers whose exponential {_dtype_name(log_diagonal.dtype)} "
+            f"can hold, got {furthest.item():.6g}"
+        )
     return log_diagonal, below_diagonal
 
 
@@ -270,14 +359,30 @@ def require_variance(variance: Tensor, name: str) -> Tensor:
     return variance
 
 
+def as_dtype(dtype: Any, name: str = "dtype") -> torch.dtype:
+    """Return torch.float32 or torch.float64."""
+    if dtype not in FLOATING:
+        raise ValueError(f"{name}: expected torch.float32 or torch.float64, got {dtype!r}")
+    return dtype
+
+
+def as_kind_of_device(device: Any, name: str = "device") -> torch.device:
+    """Return a torch.device, whether this machine has it or not."""
+    if isinstance(device, torch.device):
+        return device
+    if isinstance(device, (str, int)) and not isinstance(device, bool):
+        try:
+            return torch.device(device)
+        except (RuntimeError, ValueError):
+            pass
+    raise ValueError(f"{name}: expected a device such as 'cpu', 'cuda' or 'mps', got {device!r}")
+
+
 def as_device(device: Any, name: str = "device") -> torch.device:
     """Return a torch.device that this machine has."""
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name}: expected a device such as 'cpu', 'cuda' or 'mps', got {device!r}"
-        ) from error
+    device = as_kind_of_device(device, name)
+    if device.type == "cpu" and not device.index:
+        return device  # looking for others takes microseconds
     present = ["cpu"]
     present += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     present += ["mps"] if torch.backends.mps.is_available() else []
@@ -289,24 +394,83 @@ def as_device(device: Any, name: str = "device") -> torch.device:
     return device
 
 
-def require_count(value: Any, name: str, *, minimum: int = 1, maximum: float = math.inf) -> int:
+def require_count(value: Any, name: str, *, minimum: int = 1, maximum: int = LARGEST_COUNT) -> int:
     """Return a whole number between `minimum` and `maximum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected a whole number, got {_describe(value)}")
     if not minimum <= value <= maximum:
-        limit = f"at least {minimum}" if maximum == math.inf else f"from {minimum} to {maximum}"
+        is_limited = maximum != LARGEST_COUNT or value > maximum
+        limit = f"from {minimum} to {maximum}" if is_limited else f"at least {minimum}"
         raise ValueError(f"{name}: expected a whole number {limit}, got {value}")
     return int(value)
 
 
-def require_number(value: Any, name: str, *, above: float = -math.inf) -> float:
-    """Return a finite real number greater than `above`."""
+def require_counts(
+    values: Any, name: str, *, minimum: int = 1, maximum: int = LARGEST_COUNT
+) -> list[int]:
+    """Return a sequence of whole numbers as a list."""
+    if isinstance(values, (str, bytes, Tensor)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: expected a sequence of whole numbers, got {_describe(values)}")
+    return [require_count(each, name, minimum=minimum, maximum=maximum) for each in values]
+
+
+def require_number(
+    value: Any, name: str, *, above: float = -math.inf, below: float = math.inf
+) -> float:
+    """Return a finite real number between `above` and `below`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
         raise TypeError(f"{name}: expected a number, got {_describe(value)}")
-    if not math.isfinite(value) or value <= above:
-        limit = "a finite number" if above == -math.inf else f"a finite number above {above}"
-        raise ValueError(f"{name}: expected {limit}, got {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number) or not above < number < below:
+        limit = "" if above == -math.inf else f" above {above}"
+        if below != math.inf:
+            limit = f" between {above:g} and {below:g}"
+        raise ValueError(f"{name}: expected a finite number{limit}, got {number}")
+    return number
+
+
+def require_flag(value: Any, name: str) -> bool:
+    """Return True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {_describe(value)}")
+    return bool(value)
+
+
+def require_text(value: Any, name: str) -> str:
+    """Return a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {_describe(value)}")
+    return value
+
+
+def require_choice(value: Any, name: str, choices: Sequence[str]) -> str:
+    """Return one of some strings."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def as_file(path: Any, name: str) -> Path:
+    """Return the path of a file that is there or could be."""
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise TypeError(f"{name}: expected the name of a file, got {_describe(path)}")
+    if not text or "\0" in text or Path(text).is_dir():
+        raise ValueError(f"{name}: expected the name of a file, got {text!r}")
+    return Path(text)
+
+
+def require_callable(value: Any, name: str) -> Any:
+    """Return a function."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected a function, got {_describe(value)}")
+    return value
 
 
 def _describe(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -12,12 +13,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from helpers import Gaussian
+from reliability.exact import random_scale_tril
+
+__all__ = ["random_scale_tril"]  # which other modules take from here
 
 # The same examples at every run, on any machine; a slow machine is no failure.
 settings.register_profile(
     "course", max_examples=25, deadline=None, derandomize=True, database=None, print_blob=False
 )
-settings.load_profile("course")
+# HYPOTHESIS_PROFILE=deep: many more, and others at every run; what fails is printed to be repeated.
+settings.register_profile(
+    "deep", max_examples=500, deadline=None, derandomize=False, database=None, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "course"))
 
 DTYPES = (torch.float32, torch.float64)
 BATCH_SHAPES = ((), (1,), (0,), (3, 2))
@@ -29,17 +37,6 @@ dims = st.integers(1, 6)
 def eps(dtype: torch.dtype) -> float:
     """Distance from 1 to the next number of this dtype."""
     return torch.finfo(dtype).eps
-
-
-def random_scale_tril(
-    dim: int, condition: float, seed: int, dtype: torch.dtype = torch.float64
-) -> Tensor:
-    """A factor (dim, dim) whose condition number is `condition`; its covariance has the square."""
-    rng = np.random.default_rng(seed)
-    rotations = [np.linalg.qr(rng.standard_normal((dim, dim)))[0] for _ in range(2)]
-    singular = condition ** -np.linspace(0, 1, dim) if dim > 1 else np.ones(1)
-    upper = np.linalg.qr((rotations[0] * singular) @ rotations[1])[1]
-    return torch.as_tensor((upper * np.sign(np.diag(upper))[:, None]).T, dtype=dtype).tril()
 
 
 def random_gaussian(
