@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
-from nbval_rules import output_differences
+from nbval_rules import LOG, output_differences
 
 # nbval waits 5 s for a cell's outputs after the cell has ended, too short for a busy machine.
 OUTPUT_TIMEOUT_SECONDS = 60
@@ -19,6 +21,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(folder.cleanup)
     os.environ["COVARIANCE_FIGURES"] = folder.name
     os.environ["COVARIANCE_PROGRESS"] = os.path.join(folder.name, "kept", "progress.json")
+    if measured := os.environ.get("COVARIANCE_MEASURED"):
+        write_measured(Path(measured))
+
+
+def write_measured(file: Path) -> None:
+    """Write down of each number and figure how far it is from the stored one."""
+    LOG.addHandler(logging.FileHandler(file, encoding="utf-8"))
+    LOG.setLevel(logging.DEBUG)
 
 
 class NotebookCell(IPyNbCell):
@@ -29,7 +39,8 @@ class NotebookCell(IPyNbCell):
         self.output_timeout = OUTPUT_TIMEOUT_SECONDS
 
     def compare_outputs(self, test, ref, skip_compare=None) -> bool:
-        self.comparison_traceback = output_differences(test, ref)
+        tags = self.cell.metadata.get("tags", ())
+        self.comparison_traceback = output_differences(test, ref, tags)
         return not self.comparison_traceback
 
 

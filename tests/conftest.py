@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -19,6 +20,12 @@ ROOT = Path(__file__).parents[1]
 matplotlib.use("agg")
 
 NO_BROWSER = "no Chromium"  # begins the reason of every test that is skipped for want of one
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that is imported out of garbage collections, which else look at it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -29,13 +29,14 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from nbval_rules import WIDGET, without_progress
+from nbval_rules import WIDGET, without_machine
 
 ROOT = Path(__file__).parents[1]
 PROCESSES = 2
 CELL_TIMEOUT_SECONDS = 120
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 IGNORED = "nbval-ignore-output"
+NOT_SAVED = "is shown but not saved"  # as helpers.save_figure warns
 
 
 class ThisInterpreter(KernelSpecManager):
@@ -84,8 +85,8 @@ def normalised(notebook: NotebookNode) -> NotebookNode:
     for cell in notebook.cells:
         kept = {"tags": tags(cell)} if tags(cell) else {}
         if cell.cell_type == "code":
-            # A bar appears where the machine is slow, and says how slow.
-            calm = map(nbformat.from_dict, without_progress(cell.outputs))
+            # A bar appears where the machine is slow, and says how slow; a cache may have no home.
+            calm = map(nbformat.from_dict, without_machine(cell.outputs))
             cell.outputs = merged_streams([without_widgets(output) for output in calm])
             if "solution" in tags(cell):
                 kept["jupyter"] = {"source_hidden": True}
@@ -161,10 +162,25 @@ def where_it_failed(notebook: NotebookNode, error: Exception) -> str:
     return f"code cell {len(reached) + 1}: {type(error).__name__}"
 
 
+def not_saved(notebook: NotebookNode) -> str:
+    """What `save_figure` warned of, if it could not write a figure: the stored one is old then."""
+    texts = [
+        output.text
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+    lines = [line for line in "".join(texts).splitlines() if NOT_SAVED in line]
+    return lines[0].strip() if lines else ""
+
+
 def write_if_changed(path: Path, content: bytes) -> bool:
+    """Write a file as a whole or not at all, should this process be ended meanwhile."""
     if path.exists() and path.read_bytes() == content:
         return False
-    path.write_bytes(content)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
     return True
 
 
@@ -203,7 +219,7 @@ def store(path: Path, figures: Path, fresh: bool = False) -> tuple[bool, str]:
     Returns
     -------
     stored : bool
-        False if a cell failed; then no file has changed.
+        False if a cell failed or a figure could not be saved; then no file has changed.
     message : str
         What happened, in one line.
     """
@@ -214,6 +230,8 @@ def store(path: Path, figures: Path, fresh: bool = False) -> tuple[bool, str]:
             execute(run, path.parent, Path(drawn))
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             return False, f"{path.name}: {where_it_failed(run, error)}; nothing is stored"
+        if warning := not_saved(run):
+            return False, f"{path.name}: {warning}; nothing is stored"
         run = normalised(run)
         keeps = not fresh and is_unchanged(run, old)
         kept = with_ignored_outputs(run, old) if keeps else run

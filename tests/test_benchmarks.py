@@ -37,6 +37,12 @@ TIMES = ("seconds", "lower", "upper")
 # The clock --------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def modules_stay_frozen(monkeypatch) -> None:
+    """The clock collects garbage often, quickly as long as imported modules are left out of it."""
+    monkeypatch.setattr("gc.unfreeze", lambda: None)
+
+
 class Clock:
     """A clock that stands still except when someone works."""
 

@@ -22,10 +22,8 @@ from test_notebooks_static import (
     LINK,
     MACHINE_PATH,
     NOTEBOOKS,
-    NUMBER,
     ROOT,
     headings,
-    is_rounded,
     numbered,
     output_text,
     prose,
@@ -39,6 +37,7 @@ from workshop.notes import Notes, parse
 from workshop.plans import PLANS, part_minutes
 
 TEACHING = ROOT / "docs" / "teaching"
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w]|\.\d)")
 PAGES = sorted(TEACHING.glob("*.md"))
 OPENING = ["Objectives", "Prerequisites", "Key points"]
 MIN_POINTS = 4
@@ -186,6 +185,13 @@ def decimals_occur_in_the_notebook(page: Page) -> list[str]:
         for claim in claims
         if not any(is_rounded(claim, number) for number in known)
     ]
+
+
+def is_rounded(claim: str, number: float) -> bool:
+    """Whether a number, to the decimals of the claim, is the claim."""
+    mantissa, _, exponent = claim.lower().partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return abs(number - float(claim)) <= 0.5001 * unit
 
 
 def page_of(path: Path) -> Page:

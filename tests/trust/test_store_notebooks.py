@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval_rules import WIDGET
-from store_notebooks import is_unchanged, main, normalised
+from store_notebooks import NOT_SAVED, is_unchanged, main, normalised, write_if_changed
 
 # Stands in for helpers.save_figure: a figure goes to a file, and the same bytes are displayed.
 DRAW = """
@@ -102,6 +102,52 @@ def test_a_failed_cell_is_named_and_nothing_is_stored(tree, write_notebook, caps
     said = capsys.readouterr().out
     assert said.startswith("01_tiny.ipynb: code cell 4: ZeroDivisionError: division by zero; no")
     assert contents(tree) == before
+
+
+def test_a_figure_that_was_not_saved_is_named_and_nothing_is_stored(tree, capsys):
+    main([], tree)
+    notebook = read(tree)
+    notebook.cells[2].source = "import warnings\nwarnings.warn('the figure 01_a ' + NOT_SAVED)"
+    notebook.cells[2].source = notebook.cells[2].source.replace("NOT_SAVED", repr(NOT_SAVED))
+    nbformat.write(notebook, tree / "notebooks" / "01_tiny.ipynb")
+    before = contents(tree)
+    capsys.readouterr()
+    assert main([], tree) == 1
+    said = capsys.readouterr().out
+    assert "UserWarning: the figure 01_a is shown but not saved; nothing is stored" in said
+    assert contents(tree) == before
+
+
+def test_the_warning_of_a_figure_that_is_not_saved_is_the_one_of_the_helpers(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    from helpers import save_figure
+
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("COVARIANCE_FIGURES", str(tmp_path / "a file"))
+    with pytest.warns(UserWarning, match=NOT_SAVED):
+        save_figure(Figure(), "01_ellipse")
+
+
+def test_what_is_ended_while_it_writes_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "01_tiny.ipynb"
+    file.write_bytes(b"old")
+
+    def half(path: Path, content: bytes) -> None:
+        with path.open("wb") as opened:
+            opened.write(content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(KeyboardInterrupt):
+            write_if_changed(file, b"new and longer")
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.glob("*.ipynb")) == [file]  # what is left is taken for no notebook
+    assert write_if_changed(file, b"new and longer")
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [
+        (file.name, b"new and longer")
+    ]
 
 
 def test_an_unknown_name_is_told(tree, capsys):

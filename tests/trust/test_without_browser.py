@@ -11,7 +11,7 @@ import pytest
 
 from conftest import NO_BROWSER
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 OTHERS = ("PYTEST_", "CHROMIUM")
 
 

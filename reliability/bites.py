@@ -1,0 +1,188 @@
+"""`python -m reliability bites`: alter every stored statement, and count what the tests notice.
+
+Numbers in the prose, printed numbers, outputs and pictures are altered one at a time and judged by
+the rules of `make test`, by the same functions as tests/test_stored_numbers.py. Then every notebook
+is run, and its figures are drawn again with one thing in them altered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reliability.records import write
+from workshop.anatomy import course_notebooks, is_code, read_notebook, tags
+
+if TYPE_CHECKING:
+    from alterations import Trial
+    from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[1]
+COMMAND = "python -m reliability bites"
+# Draws the altered figures beside the figures themselves.
+INSTALL = """import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from reliability.redraw import install
+install(Path({folder!r}))
+"""
+WHY_NOT = {
+    "formula": "a constant of a formula: nothing that is computed says which formula is meant",
+    "reference": "leads to another section or notebook that is there",
+}
+COARSE = "anything in a figure that shows rounding"
+STEPS = ("one unit", "two units", "the tolerance")
+
+
+def main(arguments: list[str]) -> int:
+    """Alter everything and write the record; the exit code is 1 if something passes unexplained."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="draw no figures, write no record")
+    options = parser.parse_args(arguments)
+    sys.path.insert(0, str(ROOT / "tests"))  # the rules lie beside the tests that use them
+    notebooks = [read_notebook(path) for path in course_notebooks()]
+    trials = stored_trials(notebooks)
+    tables = {
+        "prose": prose_table(trials["prose"]),
+        "printed": printed_table(trials["printed"]),
+        "outputs": plain_table(trials["outputs"]),
+    }
+    if not options.quick:
+        trials["drawn"] = list(drawn_trials())
+        tables["drawn"] = plain_table(trials["drawn"])
+        write("bites", {"command": COMMAND, "tables": tables, "summary": summary(trials)})
+    show(tables)
+    unexplained = [t for t in trials["prose"] if not t.noticed and t.kind not in WHY_NOT]
+    unexplained += [t for t in trials["printed"] if not t.noticed and t.kind != "not compared"]
+    for trial in unexplained:
+        print(f"not noticed: {trial}")
+    return 1 if unexplained else 0
+
+
+def stored_trials(notebooks: list[NotebookNode]) -> dict[str, list[Trial]]:
+    """Every alteration of what is stored, by what is altered."""
+    import alterations
+
+    judges = {
+        "prose": (alterations.prose_trials,),
+        "printed": (alterations.number_trials,),
+        "outputs": (alterations.output_trials, alterations.picture_trials),
+    }
+    return {
+        name: [trial for judge in own for notebook in notebooks for trial in judge(notebook)]
+        for name, own in judges.items()
+    }
+
+
+# Figures drawn again ------------------------------------------------------------------------------
+
+
+def drawn_trials() -> Iterator[Trial]:
+    """Run every notebook; each figure with one thing altered, less what changes no pixel."""
+    for path in course_notebooks():
+        with tempfile.TemporaryDirectory() as drawn, tempfile.TemporaryDirectory() as altered:
+            notebook = read_notebook(path)
+            run_with_alterations(notebook, Path(drawn), Path(altered))
+            yield from judged_figures(notebook, Path(drawn), Path(altered))
+
+
+def run_with_alterations(notebook: NotebookNode, drawn: Path, altered: Path) -> None:
+    """Run a notebook whose kernel draws its figures to one folder, altered ones to another."""
+    from store_notebooks import execute
+
+    setup = next(cell for cell in notebook.cells if is_code(cell))
+    setup.source = INSTALL.format(root=str(ROOT), folder=str(altered)) + setup.source
+    execute(notebook, ROOT / "notebooks", drawn)
+
+
+def judged_figures(notebook: NotebookNode, drawn: Path, altered: Path) -> Iterator[Trial]:
+    """The trial of each altered figure that is not the figure itself."""
+    from alterations import IGNORED, Trial
+    from nbval_rules import ROUNDING, image_difference
+
+    sources = {cell.source: tags(cell) for cell in notebook.cells if is_code(cell)}
+    for path in sorted(altered.glob("*.png")):
+        figure, kind, _ = path.stem.split("--")
+        own = next(marks for source, marks in sources.items() if f'"{figure}"' in source)
+        right, wrong = (drawn / f"{figure}.png").read_bytes(), path.read_bytes()
+        if IGNORED in own or right == wrong:
+            continue
+        pictures = (base64.b64encode(png).decode() for png in (wrong, right))
+        coarsely = ROUNDING in own
+        told = image_difference(*pictures, shows_rounding=coarsely)
+        yield Trial(figure, COARSE if coarsely else kind, path.stem, "yes" if told else "")
+
+
+# The record ---------------------------------------------------------------------------------------
+
+
+def prose_table(trials: Iterable[Trial]) -> dict[str, Any]:
+    """Numbers in the prose by kind."""
+    found = by_kind(trials)
+    rows = [
+        [kind, len(own), noticed(own), WHY_NOT.get(kind, "") if noticed(own) < len(own) else ""]
+        for kind, own in found.items()
+    ]
+    return {"columns": ["kind", "numbers", "noticed", "why not"], "rows": rows}
+
+
+def printed_table(trials: Iterable[Trial]) -> dict[str, Any]:
+    """Printed numbers by kind, and what it took."""
+    rows = []
+    for kind, own in by_kind(trials).items():
+        took = Counter(trial.noticed for trial in own)
+        rows.append([kind, len(own), *(took[step] for step in STEPS), took[""]])
+    columns = ["kind", "numbers", "at one unit", "at two units", "beyond 1e-4", "never"]
+    return {"columns": columns, "rows": rows}
+
+
+def plain_table(trials: Iterable[Trial]) -> dict[str, Any]:
+    """Alterations by kind."""
+    rows = [[kind, len(own), noticed(own)] for kind, own in by_kind(trials).items()]
+    return {"columns": ["alteration", "tried", "noticed"], "rows": rows}
+
+
+def by_kind(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    """Trials by kind, those with most trials first."""
+    found: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        found[trial.kind].append(trial)
+    return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
+
+
+def noticed(trials: Iterable[Trial]) -> int:
+    """How many were noticed."""
+    return sum(bool(trial.noticed) for trial in trials)
+
+
+def summary(trials: dict[str, list[Trial]]) -> dict[str, int | float]:
+    """The numbers that the page names."""
+    claims = [trial for trial in trials["prose"] if trial.kind == "claim"]
+    compared = [trial for trial in trials["printed"] if trial.kind != "not compared"]
+    return {
+        "prose_numbers": len(trials["prose"]),
+        "claims": len(claims),
+        "claims_noticed": noticed(claims),
+        "printed_numbers": len(compared),
+        "printed_noticed": noticed(compared),
+        "not_compared": len(trials["printed"]) - len(compared),
+        "outputs": len(trials["outputs"]),
+        "outputs_noticed": noticed(trials["outputs"]),
+        "drawn": len(trials["drawn"]),
+        "drawn_noticed": noticed(trials["drawn"]),
+        "drawn_percent": round(100 * noticed(trials["drawn"]) / len(trials["drawn"]), 1),
+    }
+
+
+def show(tables: dict[str, dict[str, Any]]) -> None:
+    """Print the tables."""
+    for table in tables.values():
+        for row in (table["columns"], *table["rows"]):
+            print(f"{row[0]:45}", *(f"{cell!s:>10}" for cell in row[1:]))
+        print()
