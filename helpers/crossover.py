@@ -16,7 +16,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,16 @@ from torch import Tensor
 
 from helpers.devices import best_device, synchronize
 from helpers.optimizers import natural_step
-from helpers.validation import FLOATING, as_device, require_count, require_number
+from helpers.validation import (
+    as_device,
+    as_dtype,
+    as_file,
+    require_callable,
+    require_count,
+    require_counts,
+    require_flag,
+    require_number,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +45,7 @@ if TYPE_CHECKING:
 RECORD = Path(__file__).with_name("records") / "gpu_crossover.json"
 BATCH_SIZES = (1, 10, 100, 1_000, 10_000, 100_000)
 DIMS = (2, 8, 32, 128)
+MAX_REPEATS = 1_000_000
 MAX_ENTRIES = 2**26  # of one (B, d, d) tensor: a quarter of a GiB in float32, a step holds several
 
 
@@ -107,11 +117,12 @@ def median_seconds(
     Raises
     ------
     TypeError, ValueError
-        If the device is not there, or `repeats` is no positive whole number.
+        If `work` is no function, the device is not there, or `repeats` is no positive whole number.
     """
     device = as_device(device)
+    require_callable(work, "work")
     seconds = []
-    for _ in range(require_count(repeats, "repeats") + 1):
+    for _ in range(require_count(repeats, "repeats", maximum=MAX_REPEATS) + 1):
         synchronize(device)  # nothing older is left on the clock
         start = time.perf_counter()
         work()
@@ -154,12 +165,12 @@ def measure_crossover(
     TypeError, ValueError
         If an argument does not fit, or a device is not there.
     """
-    if dtype not in FLOATING:
-        raise ValueError(f"dtype: expected torch.float32 or torch.float64, got {dtype}")
-    chosen = _default_devices() if devices is None else [as_device(each) for each in devices]
-    batch_sizes = [require_count(batch, "batch_sizes") for batch in batch_sizes]
-    dims = [require_count(dim, "dims") for dim in dims]
+    as_dtype(dtype)
+    chosen = _default_devices() if devices is None else _as_devices(devices)
+    batch_sizes = _at_least_one(require_counts(batch_sizes, "batch_sizes"), "batch_sizes")
+    dims = _at_least_one(require_counts(dims, "dims"), "dims")
     require_count(max_entries, "max_entries")
+    require_count(repeats, "repeats", maximum=MAX_REPEATS)
     return [
         Timing(device.type, batch, dim, _seconds_of_a_step(device, batch, dim, dtype, repeats))
         for device in chosen
@@ -230,10 +241,10 @@ def load_record(path: str | Path = RECORD) -> CrossoverRecord | None:
 
     Raises
     ------
-    ValueError
-        If the file holds something else.
+    TypeError, ValueError
+        If `path` is no name of a file, or the file holds something else.
     """
-    path = Path(path)
+    path = as_file(path, "path")
     if not path.exists():
         return None
     try:
@@ -269,11 +280,16 @@ def plot_crossover(
 
     Raises
     ------
-    ValueError
-        If no run has a timing of that dimension.
+    TypeError, ValueError
+        If an argument does not fit, or no run has a timing of that dimension.
     """
     from helpers.plotting import COLORS  # matplotlib takes half a second, only plots need it
+    from helpers.plotting.arrays import require_axes, require_mapping
 
+    require_axes(ax)
+    require_count(dim, "dim")
+    require_flag(legend, "legend")
+    runs = {name: _as_timings(run, name) for name, run in require_mapping(runs, "runs").items()}
     colors = {"cpu": COLORS["data"], "cuda": COLORS["estimate"], "mps": COLORS["gradient"]}
     dashes = ("-", "--", ":", "-.")
     lines = []
@@ -329,6 +345,18 @@ def _default_devices() -> list[torch.device]:
     return [cpu] if best == cpu else [cpu, best]
 
 
+def _as_devices(devices: Any) -> list[torch.device]:
+    if isinstance(devices, str) or not isinstance(devices, Iterable):
+        raise TypeError(f"devices: expected a sequence of devices, got {devices!r}")
+    return _at_least_one([as_device(each, "devices") for each in devices], "devices")
+
+
+def _at_least_one(values: list[Any], name: str) -> list[Any]:
+    if not values:
+        raise ValueError(f"{name}: expected at least one, got none")
+    return values
+
+
 def _seconds_of_a_step(
     device: torch.device, batch: int, dim: int, dtype: torch.dtype, repeats: int
 ) -> float:
@@ -370,6 +398,15 @@ def _driver() -> str:
     query = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False, timeout=30)
     return answer.stdout.partition("\n")[0].strip() or "unknown"
+
+
+def _as_timings(run: Any, name: str) -> list[Timing]:
+    if isinstance(run, str) or not isinstance(run, Iterable):
+        raise TypeError(f"runs[{name!r}]: expected a sequence of Timing, got {type(run).__name__}")
+    timings = list(run)
+    if not all(isinstance(each, Timing) for each in timings):
+        raise TypeError(f"runs[{name!r}]: expected a sequence of Timing, got {timings!r}"[:200])
+    return timings
 
 
 def _as_timing(device: Any, batch: Any, dim: Any, seconds: Any) -> Timing:

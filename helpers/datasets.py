@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from helpers.validation import require_count
+from helpers.validation import LARGEST_SIZE, as_dtype, require_choice, require_count
 
 TOY_LOC = (1.0, -1.0)
 TOY_COVARIANCE = ((1.0, 0.5), (0.5, 2.0))
@@ -47,8 +47,7 @@ def load_dataset(name: str) -> Dataset:
     ValueError
         If there is no data set of that name.
     """
-    if name not in NAMES:
-        raise ValueError(f"name: expected one of {', '.join(NAMES)}, got {name!r}")
+    require_choice(name, "name", NAMES)
     from sklearn import datasets  # half a second, only for those who use it
 
     loaded = getattr(datasets, f"load_{name}")()
@@ -80,9 +79,10 @@ def two_correlated(n: int, seed: int = 42, dtype: torch.dtype = torch.float64) -
     Raises
     ------
     TypeError, ValueError
-        If `n` is no positive whole number.
+        If an argument does not fit.
     """
-    n = require_count(n, "n")
+    n = require_count(n, "n", maximum=LARGEST_SIZE // 2)
+    seed, dtype = require_count(seed, "seed", minimum=0), as_dtype(dtype)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed GPUs too
         # In float32 whatever the default dtype: other dtypes draw other numbers.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from helpers.validation import as_device, as_kind_of_device
+
 
 def best_device() -> torch.device:
     """The fastest kind of device that this machine has.
@@ -21,34 +23,46 @@ def best_device() -> torch.device:
     return torch.device("cpu")
 
 
-def synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device | str) -> None:
     """Wait until a device has done all that it was asked to do; a CPU always has.
 
     Without it a clock measures how long it took to ask.
 
     Parameters
     ----------
-    device : torch.device
+    device : torch.device or str
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
     """
+    device = as_device(device)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-def widest_dtype(device: torch.device) -> torch.dtype:
+def widest_dtype(device: torch.device | str) -> torch.dtype:
     """The most precise floating dtype that a device computes in.
 
     Parameters
     ----------
-    device : torch.device
+    device : torch.device or str
+        It need not be there.
 
     Returns
     -------
     torch.dtype
         float64, but float32 on Apple's GPUs, which have nothing wider.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind of device.
     """
-    return torch.float32 if device.type == "mps" else torch.float64
+    return torch.float32 if as_kind_of_device(device).type == "mps" else torch.float64
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -397,9 +397,8 @@ def _by_substitution(scale_tril: Tensor) -> Tensor:
     for j in reversed(range(d)):
         pivot = scale_tril[..., j, j]  # (*batch,)
         inverse[..., j, j] = pivot.reciprocal()
-        if j + 1 < d:
-            known = inverse[..., j + 1 :, j + 1 :] @ scale_tril[..., j + 1 :, j, None]
-            inverse[..., j + 1 :, j] = known[..., 0] / -pivot[..., None]
+        known = inverse[..., j + 1 :, j + 1 :] @ scale_tril[..., j + 1 :, j, None]
+        inverse[..., j + 1 :, j] = known[..., 0] / -pivot[..., None]
     return inverse
 
 
@@ -416,7 +415,7 @@ def _triangular(factor: Tensor) -> Tensor:
     """The lower-triangular L, positive on the diagonal, with L L^T = factor factor^T."""
     upper = torch.linalg.qr(factor.mT).R  # (*batch, k, k)
     sign = torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(upper.dtype)
-    return (upper * sign[..., None]).mT.tril()
+    return (upper * sign[..., None]).mT
 
 
 def _as_dims(dims: Sequence[int], d: int) -> list[int]:

@@ -14,6 +14,7 @@ from helpers.gaussian import log_prob
 from helpers.parametrizations import LogCholesky
 from helpers.statistics import SufficientStatistics, mean_log_prob
 from helpers.validation import (
+    FLOATING,
     as_samples,
     as_square,
     as_tensor,
@@ -78,6 +79,13 @@ class CovarianceModel(nn.Module):
         return scale_tril @ scale_tril.mT
 
 
+# Where the exponential of a number is one that the dtype holds to its full precision.
+_LOG_LIMITS = {
+    dtype: (math.log(torch.finfo(dtype).smallest_normal), math.log(torch.finfo(dtype).max))
+    for dtype in FLOATING
+}
+
+
 def require_trainable(model: CovarianceModel) -> None:
     """Raise an error unless the parameters are free, of a dtype to compute in, and a factor."""
     if not isinstance(model, CovarianceModel):
@@ -86,20 +94,20 @@ def require_trainable(model: CovarianceModel) -> None:
             f"got {type(model).__name__}"
         )
     log_diagonal = as_tensor(model.scale.log_diagonal, "model: log_diagonal")
-    frozen = [name for name, value in model.named_parameters() if not value.requires_grad]
-    if frozen:
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        frozen = [name for name, each in model.named_parameters() if not each.requires_grad]
         raise ValueError(
             f"model: expected parameters that require gradients, as all of them are fitted, "
             f"got {', '.join(frozen)} without"
         )
-    limits = torch.finfo(log_diagonal.dtype)
-    lowest, highest = math.log(limits.smallest_normal), math.log(limits.max)
-    if log_diagonal.numel() and not bool(
-        ((log_diagonal.detach() > lowest) & (log_diagonal.detach() < highest)).all()
-    ):
+    lowest, highest = _LOG_LIMITS[log_diagonal.dtype]
+    if not log_diagonal.numel():
+        return
+    smallest, largest = (end.item() for end in log_diagonal.detach().aminmax())
+    if not lowest < smallest <= largest < highest:  # NaN is not
         raise ValueError(
             f"model: expected log_diagonal between {lowest:.4g} and {highest:.4g}, "
-            f"got {log_diagonal.detach().flatten().tolist()[:8]}"
+            f"got numbers from {smallest:.4g} to {largest:.4g}"
         )
 
 

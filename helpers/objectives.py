@@ -39,10 +39,10 @@ class LikelihoodObjective:
         self.batches: Iterable[Any] | None = None  # or what they come from
         self.n_batches: int | None = None
         if isinstance(data, SufficientStatistics):
+            require_shape(data.mean, "data.mean", (model.dim,), f"(..., {model.dim})")
+            require_finite(data.mean, "data.mean")
+            require_finite(data.scatter, "data.scatter")
             statistics = data.to(device=device, dtype=widest_dtype(device)).detach()
-            require_shape(statistics.mean, "data.mean", (model.dim,), f"(..., {model.dim})")
-            require_finite(statistics.mean, "data.mean")
-            require_finite(statistics.scatter, "data.scatter")
         elif is_stream(data):
             self.batches, counted = data, CountedBatches(data, model.dim)
             statistics = collect_batches(counted, "data", torch.float64)
@@ -71,7 +71,7 @@ class LikelihoodObjective:
 
     def training_data(self, dtype: torch.dtype) -> SufficientStatistics:
         """What a full-batch loss is computed from: the statistics, which are all it needs."""
-        return self.statistics.to(dtype)
+        return self.statistics.to(dtype)  # which refuses what a narrower dtype cannot hold
 
     def gap(self, model: Any, inverse: Tensor | None = None) -> Tensor:
         """Loss above its minimum, shape batch_shape, of anything with loc and scale_tril.

@@ -256,7 +256,7 @@ class AutogradNaturalGradient(FactorStepper):
         loc = loc - (scale_tril @ (scale_tril.mT @ slope[..., None]))[..., 0]
         _, gradient = self._gradient(loc, scale_tril)
         identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
-        whitened = identity - gradient  # the lower triangle of A
+        whitened = identity - gradient  # A, in its lower triangle
         self._move(loc, scale_tril @ natural_turn(whitened, validate_args=False))
 
     def _gradient(self, loc: Tensor, scale_tril: Tensor) -> tuple[Tensor, Tensor]:
@@ -265,8 +265,7 @@ class AutogradNaturalGradient(FactorStepper):
         turn = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
         turn = turn.repeat(*loc.shape[:-1], 1, 1).requires_grad_()  # T
         loss = -mean_log_prob(self.statistics, loc, scale_tril @ turn, validate_args=False)
-        slope, gradient = torch.autograd.grad(loss.sum(), (loc, turn))
-        return slope, gradient.tril()
+        return torch.autograd.grad(loss.sum(), (loc, turn))
 
 
 class Moments(NamedTuple):
@@ -386,8 +385,9 @@ class GradientDescent(Stepper):
             self.optimizer.zero_grad()
             loss = self.model(batch, validate_args=False)
             loss = loss.sum() if loss.dim() else loss
-            if not math.isfinite(loss.item()):
-                raise ValueError(f"loss: expected a finite value, got {loss.item()}")
+            value = loss.item()
+            if not math.isfinite(value):
+                raise ValueError(f"loss: expected a finite value, got {value}")
             loss.backward()
             return loss
 

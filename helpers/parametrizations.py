@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from helpers.validation import (
+    LARGEST_SIZE,
+    as_device,
+    as_dtype,
     as_free_numbers,
     as_scale_tril,
     require_broadcastable,
     require_count,
+    require_counts,
 )
 
 
@@ -112,8 +117,16 @@ class LogCholesky(nn.Module):
     ) -> None:
         super().__init__()
         dim = require_count(dim, "dim")
-        batch = tuple(require_count(size, "batch_shape", minimum=0) for size in batch_shape)
-        kind = {"dtype": dtype, "device": device}
+        batch = tuple(require_counts(batch_shape, "batch_shape", minimum=0))
+        if math.prod(batch) * dim**2 > LARGEST_SIZE:
+            raise ValueError(
+                f"dim, batch_shape: expected at most {LARGEST_SIZE} numbers in a factor, "
+                f"got {(*batch, dim, dim)}"
+            )
+        kind = {
+            "dtype": as_dtype(torch.get_default_dtype() if dtype is None else dtype),
+            "device": None if device is None else as_device(device),
+        }
         self.log_diagonal = nn.Parameter(torch.zeros(*batch, dim, **kind))
         self.below_diagonal = nn.Parameter(torch.zeros(*batch, dim * (dim - 1) // 2, **kind))
 

@@ -22,7 +22,7 @@ class ProgressBar:
     """
 
     def __init__(self, total: int, show: bool | None = None, done: int = 0) -> None:
-        if show not in (None, True, False):
+        if show is not None and not isinstance(show, bool):
             raise TypeError(f"progress: expected True, False or None, got {show!r}")
         self.total = total
         self.done = done

@@ -7,6 +7,8 @@ import inspect
 import textwrap
 from typing import Any
 
+from helpers.validation import require_flag
+
 
 def source_of(thing: Any, *, docstring: bool = False) -> str:
     """Source of a function or class.
@@ -30,8 +32,8 @@ def source_of(thing: Any, *, docstring: bool = False) -> str:
         thing = thing.fget
     try:
         source = textwrap.dedent(inspect.getsource(thing))
-    except OSError as error:
-        raise TypeError(f"thing: expected one with Python source, got {thing!r}") from error
+    except (OSError, TypeError) as error:
+        raise TypeError(f"things: expected functions or classes, got {thing!r}"[:200]) from error
     if docstring:
         return source.rstrip()
     lines = source.splitlines()
@@ -55,8 +57,16 @@ def show_source(*things: Any, docstring: bool = False) -> None:
     *things : function, method, property or class
     docstring : bool
         Whether to show docstrings, which hold shapes and references.
+
+    Raises
+    ------
+    TypeError
+        If nothing is given, or something that has no Python source.
     """
     from IPython.display import Markdown, display
 
+    require_flag(docstring, "docstring")
+    if not things:
+        raise TypeError("things: expected at least one function or class, got none")
     code = "\n\n\n".join(source_of(thing, docstring=docstring) for thing in things)
     display(Markdown(f"```python\n{code}\n```"))

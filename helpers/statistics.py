@@ -553,13 +553,11 @@ def _chunk(data: Any, rows: slice, dtype: torch.dtype | None) -> Tensor:
 def _require_finite_samples(data: Any, name: str) -> None:
     """Raise ValueError at the first NaN or infinity, with its index in all the data."""
     for rows in _row_slices(data):
-        bad = (~torch.isfinite(_chunk(data, rows, None).detach())).nonzero()
+        bad = (~torch.isfinite(_chunk(data, rows, None))).nonzero()
         if len(bad):
             *element, row, column = bad[0].tolist()
             index = (*element, rows.start + row, column)
-            raise ValueError(
-                f"{name}: expected finite values, got {data[index].item()} at index {index}"
-            )
+            raise ValueError(f"{name}: expected finite values, got {data[index]} at index {index}")
 
 
 def _outer(vector: Tensor) -> Tensor:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from helpers.validation import as_covariance, require_count, require_number
+from helpers.validation import (
+    as_covariance,
+    as_tensor,
+    require_count,
+    require_number,
+    require_semidefinite,
+)
 
 NEGLIGIBLE = 0.01  # of the sampling error, which new data add in any case
 ROUNDING = 1e-12  # nats; below it, the digits of a gap are those of the machine
@@ -84,8 +92,10 @@ def mean_standard_error(covariance_matrix: Tensor, count: int) -> Tensor:
     TypeError, ValueError
         If an argument does not fit.
     """
-    variance = as_covariance(covariance_matrix, "covariance_matrix").diagonal(dim1=-2, dim2=-1)
-    return (variance / require_count(count, "count")).sqrt()
+    sigma = require_semidefinite(
+        as_covariance(covariance_matrix, "covariance_matrix"), "covariance_matrix"
+    )
+    return (sigma.diagonal(dim1=-2, dim2=-1) / require_count(count, "count")).sqrt()
 
 
 def covariance_standard_error(covariance_matrix: Tensor, count: int) -> Tensor:
@@ -113,10 +123,14 @@ def covariance_standard_error(covariance_matrix: Tensor, count: int) -> Tensor:
     ----------
     Anderson (2003), An Introduction to Multivariate Statistical Analysis, section 3.4.
     """
-    sigma = as_covariance(covariance_matrix, "covariance_matrix")
-    variance = sigma.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
-    product = variance[..., :, None] * variance[..., None, :]
-    return ((product + sigma.square()) / require_count(count, "count")).sqrt()
+    sigma = require_semidefinite(
+        as_covariance(covariance_matrix, "covariance_matrix"), "covariance_matrix"
+    )
+    scale = sigma.diagonal(dim1=-2, dim2=-1).sqrt()  # (*batch, d)
+    # No product of variances, which may be beyond what the dtype holds where its root is not.
+    unit = scale[..., :, None] * scale[..., None, :]
+    root = math.sqrt(require_count(count, "count"))
+    return torch.hypot(unit / root, sigma / root)
 
 
 @dataclass(frozen=True)
@@ -137,6 +151,16 @@ class Verdict:
 
     gap: float
     sampling_error: float
+
+    def __post_init__(self) -> None:
+        """Check both numbers; ValueError or TypeError if they are none."""
+        require_number(self.gap, "gap")
+        require_number(self.sampling_error, "sampling_error", above=0)
+        if not math.isfinite(self.ratio):
+            raise ValueError(
+                f"sampling_error: expected one that a gap of {self.gap:.3g} can be divided by, "
+                f"got {self.sampling_error:.3g}"
+            )
 
     @property
     def ratio(self) -> float:
@@ -187,7 +211,7 @@ def judge(gap: float | Tensor, dim: int, count: int) -> Verdict:
         If an argument does not fit, or the gap is not finite.
     """
     if isinstance(gap, Tensor):
-        if not gap.numel():
+        if not as_tensor(gap, "gap").numel():
             raise ValueError(f"gap: expected at least one, got shape {tuple(gap.shape)}")
-        gap = gap.detach().max().item()
+        gap = gap.max().item()
     return Verdict(require_number(gap, "gap"), expected_gap(dim, count))

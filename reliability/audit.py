@@ -38,7 +38,6 @@ ACCEPTED = Path(__file__).with_name("advisories.toml")
 CLEAN, OPEN, NOT_REACHED = 0, 1, 3
 UNREACHABLE = "the advisory database could not be reached: nothing was checked"
 SERVICES = ("pypi", "osv")
-NEWEST = "https://pypi.org/pypi/{name}/json"
 PATIENCE_SECONDS = 15
 
 Pins = dict[str, str]
@@ -115,12 +114,13 @@ def answers_of(report: str) -> Answers:
 def on_newest_page(pins: Pins) -> Answers:
     """Answers for the pins that are the newest release; nothing where the index is out of reach."""
     import requests
+    from pip._internal.models.index import PyPI  # the index that pip installs from
 
     answers: Answers = {}
     with requests.Session() as session:
         for name, version in pins.items():
             try:
-                got = session.get(NEWEST.format(name=name), timeout=PATIENCE_SECONDS)
+                got = session.get(f"{PyPI.pypi_url}/{name}/json", timeout=PATIENCE_SECONDS)
                 page = got.json() if got.ok else {}
             except requests.ConnectionError:
                 return answers

@@ -204,11 +204,11 @@ def test_bad_ellipses_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mass": 0.0}, "mass: expected a number between 0 and 1, got 0.0"),
-        ({"mass": 1.0}, "mass: expected a number between 0 and 1, got 1.0"),
+        ({"mass": 0.0}, "mass: expected a finite number between 0 and 1, got 0.0"),
+        ({"mass": 1.0}, "mass: expected a finite number between 0 and 1, got 1.0"),
         ({"mass": math.nan}, "mass"),
         ({"radius": 0.0}, "radius: expected a finite number above 0"),
-        ({"n_points": 3}, "n_points: expected a whole number at least 4, got 3"),
+        ({"n_points": 3}, "n_points: expected a whole number from 4 to 1000000, got 3"),
     ],
 )
 def test_bad_options_of_an_ellipse_are_refused(options, message):
@@ -567,8 +567,8 @@ GOOD = make_history([0, 1], [1.0, 0.1])
         ({}, {}, "histories: expected 1 to 6 methods"),
         (dict.fromkeys("abcdefg", GOOD), {}, "histories: .* got 7"),
         ({"a": make_history([0, 1], [1.0, 0.5, 0.1])}, {}, r"\(2,\) and \(3,\)"),
-        ({"a": GOOD}, {"x": "epoch"}, "x: expected 'step' or 'time', got 'epoch'"),
-        ({"a": GOOD}, {"sampling_error": 0.0}, "sampling_error: expected a finite number above"),
+        ({"a": GOOD}, {"x": "epoch"}, "x: expected one of step, time, got 'epoch'"),
+        ({"a": GOOD}, {"sampling_error": 0.0}, "sampling_error: expected a finite number between 0"),
     ],
 )
 def test_bad_histories_are_refused(ax, histories, options, message):
@@ -617,7 +617,7 @@ def test_pairs_of_one_or_of_many_variables_are_refused(dim):
 
 
 def test_pairs_need_a_label_for_each_variable():
-    with pytest.raises(ValueError, match="labels: expected 2 of them, got 1"):
+    with pytest.raises(ValueError, match="labels: expected 2 labels, got 1"):
         plotting.plot_pairs(np.zeros((4, 2)), np.zeros(2), np.eye(2), ["a"])
 
 

@@ -12,6 +12,9 @@ import torch
 from helpers.validation import (
     as_covariance,
     as_device,
+    as_dtype,
+    as_file,
+    as_free_numbers,
     as_gaussian,
     as_samples,
     as_scale_tril,
@@ -19,12 +22,20 @@ from helpers.validation import (
     as_tensor,
     cholesky_factor,
     common_batch_shape,
+    refuse_overflow,
+    require_answer,
     require_broadcastable,
+    require_callable,
+    require_choice,
     require_count,
+    require_counts,
     require_finite,
+    require_flag,
     require_number,
     require_same_kind,
+    require_semidefinite,
     require_shape,
+    require_text,
     try_cholesky,
 )
 
@@ -148,6 +159,44 @@ def with_value(value: float, index: tuple[int, ...]) -> torch.Tensor:
         (lambda: require_number(True, "x"), TypeError, ["x:", "a number", "bool True"]),
         (lambda: require_number(math.nan, "x"), ValueError, ["x:", "finite number", "nan"]),
         (lambda: require_number(0, "x", above=0), ValueError, ["x:", "above 0", "got 0"]),
+        (lambda: require_number(2, "x", above=0, below=1), ValueError, ["x:", "0 and 1", "got 2"]),
+        (lambda: require_number(10**400, "x"), ValueError, ["x:", "finite", "got inf"]),
+        (lambda: require_count(2**63, "n"), ValueError, ["n:", f"to {2**63 - 1}", f"got {2**63}"]),
+        (lambda: require_counts(3, "n"), TypeError, ["n:", "sequence", "int 3"]),
+        (lambda: require_counts("12", "n"), TypeError, ["n:", "sequence", "str '12'"]),
+        (lambda: require_counts([1, 0], "n"), ValueError, ["n:", "at least 1", "got 0"]),
+        (lambda: require_flag(1, "x"), TypeError, ["x:", "True or False", "int 1"]),
+        (lambda: require_text(b"a", "x"), TypeError, ["x:", "a string", "bytes b'a'"]),
+        (lambda: require_choice("c", "x", ("a", "b")), ValueError, ["x:", "a, b", "'c'"]),
+        (lambda: require_callable(3, "x"), TypeError, ["x:", "a function", "int 3"]),
+        (lambda: as_file(3, "x"), TypeError, ["x:", "name of a file", "int 3"]),
+        (lambda: as_file("", "x"), ValueError, ["x:", "name of a file", "''"]),
+        (lambda: as_file(".", "x"), ValueError, ["x:", "name of a file", "'.'"]),
+        (lambda: as_dtype(torch.half), ValueError, ["dtype:", "float32 or", "torch.float16"]),
+        (lambda: as_dtype("float64"), ValueError, ["dtype:", "torch.float64", "'float64'"]),
+        (lambda: as_tensor(EYE.to("meta"), "a"), ValueError, ["a:", "holds", "device meta"]),
+        (lambda: as_tensor(EYE.to_sparse(), "a"), ValueError, ["a:", "dense", "sparse_coo"]),
+        (lambda: as_tensor(np.ma.ones(2), "a"), TypeError, ["a:", "without a mask", "Masked"]),
+        (
+            lambda: require_answer(torch.tensor([1.0, math.inf]), "x, y", "sum"),
+            ValueError,
+            ["x, y:", "whose sum float32 can hold", "got inf"],
+        ),
+        (
+            lambda: require_semidefinite(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "a"),
+            ValueError,
+            ["a:", "a covariance", "eigenvalue -1"],
+        ),
+        (
+            lambda: as_free_numbers(torch.tensor([800.0]), torch.zeros(0)),
+            ValueError,
+            ["log_diagonal:", "float32 can hold", "got 800"],
+        ),
+        (
+            lambda: as_free_numbers(torch.tensor([-800.0]), torch.zeros(0)),
+            ValueError,
+            ["log_diagonal:", "float32 can hold", "got -800"],
+        ),
     ],
 )
 def test_bad_input_is_named(call, error, words):
@@ -227,3 +276,28 @@ def test_units_do_not_make_a_matrix_singular():
     factor = cholesky_factor(correlation * units[:, None] * units, "target")
     expected = torch.tensor([[1.0, 0.0], [0.9, math.sqrt(0.19)]], dtype=torch.float64)
     torch.testing.assert_close(factor / units[:, None], expected, rtol=1e-14, atol=1e-14)
+
+
+def test_an_answer_that_overflows_is_refused_unless_told_otherwise():
+    @refuse_overflow("x")
+    def square(x, *, validate_args=True):
+        return x.square()
+
+    large = torch.tensor([1.0, 1e30])
+    with pytest.raises(ValueError, match="x: expected numbers whose square float32 can hold"):
+        square(large)
+    assert square(large, validate_args=False).tolist() == [1.0, math.inf]
+    assert square(large.double()).isfinite().all()
+    # The sum overflows, and none of its terms does.
+    assert square(torch.full((4,), 1.8e19)).isfinite().all()
+
+
+def test_a_singular_matrix_in_any_units_is_a_covariance():
+    singular = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]).double()
+    units = torch.tensor([1e-80, 1e80, 1.0], dtype=torch.float64)
+    matrix = singular * units[:, None] * units
+    assert require_semidefinite(matrix, "a") is matrix
+    # A negative eigenvalue that is small beside the largest variance, and large beside its own.
+    hidden = torch.block_diag(torch.tensor([[1e30]]), torch.tensor([[1.0, 1.5], [1.5, 1.0]]))
+    with pytest.raises(ValueError, match="eigenvalue -0.5"):
+        require_semidefinite(hidden, "a")

@@ -11,10 +11,23 @@ import torch
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from helpers.plotting.arrays import as_array
+from helpers.plotting.arrays import (
+    LARGEST_DRAWN,
+    as_array,
+    require_axes,
+    require_look,
+    require_mapping,
+)
 from helpers.plotting.style import COLORS, text_color
 from helpers.uncertainty import ROUNDING
-from helpers.validation import require_count, require_number
+from helpers.validation import (
+    require_callable,
+    require_choice,
+    require_count,
+    require_flag,
+    require_number,
+    require_text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,16 +103,13 @@ def plot_loss_surface(
     ValueError
         If a shape is wrong, or the loss is constant or nowhere finite on the grid.
     """
-    require_count(levels, "levels", minimum=2)
-    x, y = as_array(x, "x", (None,)), as_array(y, "y", (None,))
+    require_axes(ax)
+    require_count(levels, "levels", minimum=2, maximum=1000)
+    require_text(xlabel, "xlabel")
+    require_text(ylabel, "ylabel")
+    x, y = _as_rising(x, "x"), _as_rising(y, "y")
     grid_y, grid_x = torch.meshgrid(torch.from_numpy(y), torch.from_numpy(x), indexing="ij")
-    with torch.no_grad():
-        heights = torch.as_tensor(loss(grid_x, grid_y)).cpu()  # (ny, nx)
-    if heights.shape != grid_x.shape:
-        raise ValueError(
-            f"loss: expected a function that returns shape {tuple(grid_x.shape)} on this grid, "
-            f"got {tuple(heights.shape)}"
-        )
+    heights = _heights(require_callable(loss, "loss"), grid_x, grid_y)  # (ny, nx)
     heights = np.ma.masked_invalid(heights.double().numpy())
     edges = _contour_edges(heights, levels)  # (levels + 2,)
     shades = sns.light_palette(COLORS["data"], levels + 6, reverse=True)[5:]
@@ -108,6 +118,33 @@ def plot_loss_surface(
     ax.grid(False)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     return filled
+
+
+def _as_rising(values: Tensor | ArrayLike, name: str) -> NDArray[np.float64]:
+    """Values of a grid, (n,), each above the one before it."""
+    values = as_array(values, name, (None,))
+    if len(values) < 2 or not (np.diff(values) > 0).all():
+        raise ValueError(f"{name}: expected two rising values or more, got {values.tolist()[:5]}")
+    return values
+
+
+def _heights(loss: Callable[[Tensor, Tensor], Tensor], grid_x: Tensor, grid_y: Tensor) -> Tensor:
+    """Values of a loss on a grid, (ny, nx)."""
+    try:
+        with torch.no_grad():
+            heights = loss(grid_x, grid_y)
+    except TypeError as error:
+        raise TypeError(
+            f"loss: expected a function of two tensors, got one that says: {error}"
+        ) from error
+    if not isinstance(heights, Tensor) or heights.is_complex() or heights.shape != grid_x.shape:
+        is_tensor = isinstance(heights, Tensor)
+        came = f"{tuple(heights.shape)} of {heights.dtype}" if is_tensor else repr(heights)[:80]
+        raise ValueError(
+            f"loss: expected a function that returns a tensor of shape {tuple(grid_x.shape)} on "
+            f"this grid, got {came}"
+        )
+    return heights.cpu()
 
 
 def plot_path(
@@ -141,6 +178,8 @@ def plot_path(
     ValueError
         If the path is empty, has another shape, or is not finite.
     """
+    require_axes(ax)
+    require_look(color, label, linestyle)
     path = as_array(path, "path", (None, 2))
     (line,) = ax.plot(
         *path.T,
@@ -202,9 +241,14 @@ def plot_gap(
         If there is no history, the shapes of one differ, there are more than six, `x` is
         unknown, or `sampling_error` is not positive.
     """
-    if x not in ("step", "time"):
-        raise ValueError(f"x: expected 'step' or 'time', got {x!r}")
-    if not 1 <= len(histories) <= len(_METHOD_ROLES):
+    require_axes(ax)
+    require_choice(x, "x", ("step", "time"))
+    require_flag(direct_labels, "direct_labels")
+    if log_x is not None:
+        require_flag(log_x, "log_x")
+    if sampling_error is not None:
+        require_number(sampling_error, "sampling_error", above=0.0, below=LARGEST_DRAWN)
+    if not 1 <= len(require_mapping(histories, "histories")) <= len(_METHOD_ROLES):
         raise ValueError(
             f"histories: expected 1 to {len(_METHOD_ROLES)} methods, which colours and dashes can "
             f"tell apart, got {len(histories)}"
@@ -219,7 +263,7 @@ def plot_gap(
     marks = _mark_vanished(ax, curves.values())
     if sampling_error is not None:
         ax.axhline(
-            require_number(float(sampling_error), "sampling_error", above=0.0),
+            sampling_error,
             color=COLORS["reference"],
             linestyle="--",
             linewidth=1.2,
@@ -249,6 +293,11 @@ def _gap_curve(
     history: History, name: str, x: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Horizontal values (k,) and worst gaps (k,)."""
+    if not all(isinstance(getattr(history, part, None), Tensor) for part in (x, "gap")):
+        raise TypeError(
+            f"histories[{name!r}]: expected a History, got {type(history).__name__} without {x} "
+            f"and gap"
+        )
     at = getattr(history, x).detach().cpu().double()  # (k,)
     gap = history.gap.detach().cpu().double()  # (k, *batch)
     if at.ndim != 1 or gap.ndim < 1 or len(at) != len(gap) or len(at) == 0:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.plotting.arrays import as_array
-from helpers.validation import as_covariance, require_count, require_number
+from helpers.plotting.arrays import as_array, require_axes, require_look
+from helpers.validation import as_covariance, require_count, require_flag, require_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,10 +50,15 @@ def plot_points(
 
     Raises
     ------
-    ValueError
-        If the points have another shape, or are not finite.
+    TypeError, ValueError
+        If the points have another shape or are not finite, or another argument does not fit.
     """
+    require_axes(ax)
+    require_look(color, label)
     points = as_array(points, "points", (None, 2))
+    require_number(size, "size", above=0.0)
+    if require_number(alpha, "alpha", above=0.0) > 1:
+        raise ValueError(f"alpha: expected a number from 0 to 1, got {alpha}")
     return ax.scatter(*points.T, s=size, color=color, alpha=alpha, linewidths=0, label=label)
 
 
@@ -103,11 +108,13 @@ def ellipse_points(
     """
     loc = as_array(loc, "loc", (2,))
     scale_tril = _factor(scale_tril)
-    n_points = require_count(n_points, "n_points", minimum=4)
+    n_points = require_count(n_points, "n_points", minimum=4, maximum=1_000_000)
     angles = np.linspace(0.0, 2.0 * math.pi, n_points)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (n_points, 2)
     circle[-1] = circle[0]  # the sine of 2 pi is not quite 0
-    return loc + _mahalanobis_radius(mass, radius) * circle @ scale_tril.T  # (n_points, 2)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+        points = loc + _mahalanobis_radius(mass, radius) * circle @ scale_tril.T  # (n_points, 2)
+    return as_array(points, "loc, scale_tril, mass, radius: boundary", (None, 2))
 
 
 def plot_ellipse(
@@ -142,6 +149,9 @@ def plot_ellipse(
     Line2D
         The boundary.
     """
+    require_axes(ax)
+    require_look(color, label, linestyle)
+    require_flag(fill, "fill")
     boundary = ellipse_points(loc, scale_tril, mass=mass, radius=radius)  # (n_points, 2)
     if fill:
         ax.fill(*boundary.T, color=color, alpha=0.12, linewidth=0)
@@ -173,11 +183,11 @@ def principal_axes(
     ValueError
         If the matrix is not square, finite and symmetric, or has a negative eigenvalue.
     """
-    if not isinstance(covariance_matrix, Tensor):
-        covariance_matrix = torch.as_tensor(covariance_matrix, dtype=torch.float64)
-    covariance_matrix = as_covariance(covariance_matrix, "covariance_matrix")
-    rounding = 64 * torch.finfo(covariance_matrix.dtype).eps
+    is_float32 = getattr(covariance_matrix, "dtype", None) in (torch.float32, np.float32)
+    precision = torch.float32 if is_float32 else torch.float64
     covariance_matrix = as_array(covariance_matrix, "covariance_matrix", (None, None))  # (d, d)
+    as_covariance(torch.from_numpy(covariance_matrix).to(precision), "covariance_matrix")
+    rounding = 64 * torch.finfo(precision).eps
     eigenvalues, directions = np.linalg.eigh(covariance_matrix)  # (d,), (d, d)
     eigenvalues, directions = eigenvalues[::-1], directions[:, ::-1]
     if eigenvalues[-1] < -rounding * abs(eigenvalues[0]):
@@ -224,6 +234,8 @@ def plot_principal_axes(
     ValueError
         If a shape is wrong, or as :func:`principal_axes` does.
     """
+    require_axes(ax)
+    require_look(color, label)
     loc = as_array(loc, "loc", (2,))
     lengths, directions = principal_axes(covariance_matrix)
     if lengths.shape != (2,):
@@ -267,6 +279,4 @@ def _mahalanobis_radius(mass: float | None, radius: float | None) -> float:
         return require_number(radius, "radius", above=0.0)
     if mass is None:
         return 1.0
-    if not 0.0 < mass < 1.0:
-        raise ValueError(f"mass: expected a number between 0 and 1, got {mass}")
-    return math.sqrt(-2.0 * math.log1p(-mass))
+    return math.sqrt(-2.0 * math.log1p(-require_number(mass, "mass", above=0.0, below=1.0)))

@@ -12,9 +12,15 @@ import numpy as np
 import seaborn as sns
 from torch import Tensor
 
-from helpers.plotting.arrays import as_array
+from helpers.plotting.arrays import (
+    LARGEST_DRAWN,
+    as_array,
+    require_axes,
+    require_labels,
+    require_mapping,
+)
 from helpers.plotting.style import STYLE_PARAMS, WIDE, luminance
-from helpers.validation import require_number
+from helpers.validation import require_number, require_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _MAX_ANNOTATED = 12
+SMALLEST_RANGE = 1e-300  # of a colour scale, which is divided by it
 
 
 def plot_matrix(
@@ -64,7 +71,11 @@ def plot_matrix(
         If the matrix is not two-dimensional and finite, `labels` do not fit, or `vmax` is not above
         `center`.
     """
+    require_axes(ax)
+    if title is not None:
+        require_text(title, "title")
     matrix = as_array(matrix, "matrix", (None, None))
+    _require_format(fmt)
     half_range = _half_range([matrix], center, vmax)
     mesh = _heat_map(ax, matrix, labels, center, half_range)
     if title is not None:
@@ -100,9 +111,15 @@ def plot_matrices(
     Figure
         With one axes for each matrix, in order, and one for the colour bar.
     """
-    if not matrices:
+    arrays = {
+        name: as_array(matrix, f"matrices[{name!r}]", (None, None))
+        for name, matrix in require_mapping(matrices, "matrices").items()
+    }
+    if not arrays:
         raise ValueError("matrices: expected at least one matrix, got none")
-    arrays = {name: as_array(matrix, name, (None, None)) for name, matrix in matrices.items()}
+    for array in arrays.values():
+        _square_labels(labels, array)
+    _require_format(fmt)
     half_range = _half_range(arrays.values(), center, vmax)
     width = min(WIDE[0], 1.0 + 2.9 * len(arrays))
     # "compressed" is the constrained layout for panels of a fixed shape.
@@ -125,10 +142,33 @@ def _half_range(
     matrices: Iterable[NDArray[np.float64]], center: float, vmax: float | None
 ) -> float:
     """Distance from the centre of the colour scale to either end."""
-    if vmax is not None:
-        return require_number(vmax, "vmax", above=center) - center
-    largest = max(float(np.abs(matrix - center).max()) for matrix in matrices)
-    return largest or 1.0  # a constant matrix is white on any scale
+    require_number(center, "center")
+    if vmax is None:
+        largest = max(float(np.abs(matrix - center).max()) for matrix in matrices)
+        return largest or 1.0  # a constant matrix is white on any scale
+    half_range = require_number(vmax, "vmax", above=center) - center
+    if not SMALLEST_RANGE < half_range < LARGEST_DRAWN:
+        raise ValueError(
+            f"vmax: expected a number above center by {SMALLEST_RANGE:g} to {LARGEST_DRAWN:g}, "
+            f"got {vmax}"
+        )
+    return half_range
+
+
+def _require_format(fmt: str) -> None:
+    try:
+        format(0.0, require_text(fmt, "fmt"))
+    except ValueError as error:
+        raise ValueError(
+            f"fmt: expected a format of numbers, such as '.2f', got {fmt!r}"
+        ) from error
+
+
+def _square_labels(labels: Sequence[str] | None, matrix: NDArray[np.float64]) -> list[str] | None:
+    """Names of the rows, which are those of the columns; None stays None."""
+    if labels is not None and matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"labels: expected a square matrix to go with them, got {matrix.shape}")
+    return require_labels(labels, len(matrix))
 
 
 def _heat_map(
@@ -138,13 +178,9 @@ def _heat_map(
     center: float,
     half_range: float,
 ) -> QuadMesh:
-    if labels is not None and matrix.shape != (len(labels), len(labels)):
-        raise ValueError(
-            f"labels: expected one for each row and column of a square matrix, got {len(labels)} "
-            f"labels for shape {matrix.shape}"
-        )
+    labels = _square_labels(labels, matrix)
     # Without names, the indices: all of them, or about ten.
-    ticks = math.ceil(max(matrix.shape) / _MAX_ANNOTATED) if labels is None else list(labels)
+    ticks = math.ceil(max(matrix.shape) / _MAX_ANNOTATED) if labels is None else labels
     sns.heatmap(
         matrix,
         ax=ax,

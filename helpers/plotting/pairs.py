@@ -13,10 +13,10 @@ from matplotlib.colors import to_rgba
 from torch import Tensor
 
 from helpers.gaussian import Gaussian, marginal
-from helpers.plotting.arrays import as_array
+from helpers.plotting.arrays import as_array, require_labels
 from helpers.plotting.ellipses import plot_ellipse, plot_points
 from helpers.plotting.style import COLORS, WIDE
-from helpers.validation import require_count
+from helpers.validation import as_gaussian, require_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,8 @@ def plot_pairs(
         torch.from_numpy(as_array(loc, "loc", (dim,))),
         torch.from_numpy(as_array(scale_tril, "scale_tril", (dim, dim))),
     )
-    labels = _axis_labels(labels, dim)
+    as_gaussian(gaussian, "loc, scale_tril")
+    labels = require_labels(labels, dim) or [f"variable {i}" for i in range(dim)]
     side = min(WIDE[0], 2.2 * dim + 0.6)
     fig = plt.figure(figsize=(side, 0.85 * side), layout="constrained")
     grid = fig.add_gridspec(dim, dim)
@@ -79,14 +80,6 @@ def plot_pairs(
     return fig
 
 
-def _axis_labels(labels: Sequence[str] | None, dim: int) -> list[str]:
-    if labels is None:
-        return [f"variable {i}" for i in range(dim)]
-    if len(labels) != dim:
-        raise ValueError(f"labels: expected {dim} of them, got {len(labels)}")
-    return list(labels)
-
-
 def _draw_marginal(ax: Axes, values: NDArray[np.float64], gaussian: Gaussian) -> None:
     """Histogram of one variable with the density of its marginal."""
     loc, scale = gaussian.loc.item(), gaussian.scale_tril.item()
@@ -95,7 +88,8 @@ def _draw_marginal(ax: Axes, values: NDArray[np.float64], gaussian: Gaussian) ->
         values, bins="auto", density=True, histtype="stepfilled", facecolor=pale, edgecolor=edge
     )
     at = np.linspace(min(values.min(), loc - 3 * scale), max(values.max(), loc + 3 * scale), 200)
-    log_density = -0.5 * ((at - loc) / scale) ** 2 - math.log(scale * math.sqrt(2 * math.pi))
+    with np.errstate(over="ignore"):  # far out the density is zero
+        log_density = -0.5 * ((at - loc) / scale) ** 2 - math.log(scale * math.sqrt(2 * math.pi))
     ax.plot(at, np.exp(log_density), color=COLORS["estimate"])
     ax.set_yticks([])
 

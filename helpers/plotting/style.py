@@ -14,9 +14,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from matplotlib.typing import ColorType
     from numpy.typing import NDArray
 
@@ -88,10 +88,12 @@ def save_figure(fig: Figure, name: str) -> None:
 
     Raises
     ------
-    ValueError
-        If the name has another form.
+    TypeError, ValueError
+        If `fig` is no figure, or the name has another form.
     """
-    if not _FIGURE_NAME.fullmatch(name):
+    if not isinstance(fig, Figure):
+        raise TypeError(f"fig: expected a matplotlib Figure, got {type(fig).__name__}")
+    if not isinstance(name, str) or not _FIGURE_NAME.fullmatch(name):
         raise ValueError(
             f"name: expected two digits and words in snake_case, such as '01_ellipse', got {name!r}"
         )
@@ -102,7 +104,8 @@ def save_figure(fig: Figure, name: str) -> None:
     try:
         _write_png(png, name)
     except OSError as error:
-        warnings.warn(f"the figure {name} is shown but not saved: {error}", stacklevel=2)
+        remedy = "name a folder of yours in the environment variable COVARIANCE_FIGURES"
+        warnings.warn(f"the figure {name} is shown but not saved ({remedy}): {error}", stacklevel=2)
     display(Image(data=png))
 
 
