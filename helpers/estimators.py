@@ -42,7 +42,11 @@ def maximum_likelihood(data: Any) -> Gaussian:
     ----------
     Anderson (2003), An Introduction to Multivariate Statistical Analysis, section 3.2.
     """
-    statistics = as_statistics(data)
+    return estimate(as_statistics(data))[0]
+
+
+def estimate(statistics: SufficientStatistics) -> tuple[Gaussian, Tensor]:
+    """The Gaussian of `maximum_likelihood`, and the covariance that was factorised for it."""
     _require_enough(statistics)
     covariance = statistics.covariance_matrix(correction=0)
     try:
@@ -50,7 +54,7 @@ def maximum_likelihood(data: Any) -> Gaussian:
     except ValueError:
         _require_varying(statistics)  # the most frequent reason has words of its own
         raise
-    return Gaussian(statistics.mean, factor)
+    return Gaussian(statistics.mean, factor), covariance
 
 
 def minimum_nll(data: Any) -> Tensor:

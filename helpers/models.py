@@ -49,6 +49,7 @@ class CovarianceModel(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = LogCholesky(dim, batch_shape, dtype=dtype, device=device)
+        self.__dict__["_dim"] = int(dim)  # Module.__setattr__ takes microseconds
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """The loss of `forward`; refused where it is not finite, unless told not to validate."""
@@ -60,7 +61,7 @@ class CovarianceModel(nn.Module):
     @property
     def dim(self) -> int:
         """Number of variables d."""
-        return self.scale.log_diagonal.shape[-1]
+        return self._dim
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -103,7 +104,7 @@ def require_trainable(model: CovarianceModel) -> None:
     lowest, highest = _LOG_LIMITS[log_diagonal.dtype]
     if not log_diagonal.numel():
         return
-    smallest, largest = (end.item() for end in log_diagonal.detach().aminmax())
+    smallest, largest = (end.item() for end in log_diagonal.aminmax())  # quicker to compare
     if not lowest < smallest <= largest < highest:  # NaN is not
         raise ValueError(
             f"model: expected log_diagonal between {lowest:.4g} and {highest:.4g}, "

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from helpers.devices import to_device, widest_dtype
-from helpers.estimators import maximum_likelihood
+from helpers.estimators import estimate
 from helpers.gaussian import Gaussian, divergence, entropy, kl_divergence
 from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
 from helpers.statistics import SufficientStatistics, collect_batches, unwrap
@@ -59,10 +59,10 @@ class LikelihoodObjective:
                 statistics = SufficientStatistics.from_data(self.samples, dtype=wide)
         require_broadcastable(model.batch_shape, "data", statistics.batch_shape)
         self.statistics = statistics
-        self.optimum = maximum_likelihood(statistics)  # raises where there is none
+        # Raises where there is none; the covariance is divided by n.
+        self.optimum, self.covariance_matrix = estimate(statistics)
         self.minimum = entropy(self.optimum.scale_tril, validate_args=False)
         self.count: int | None = statistics.fewest
-        self.covariance_matrix = statistics.covariance_matrix(correction=0)  # divided by n
 
     @property
     def loc(self) -> Tensor:

@@ -245,7 +245,8 @@ class SufficientStatistics:
                 f"count: expected more than {correction} samples for correction={correction}, "
                 f"got {self.fewest}"
             )
-        return self.scatter / (self.count - correction)[..., None, None]
+        divisor = self.count - correction if correction else self.count  # (*batch,)
+        return self.scatter / divisor[..., None, None]
 
     def to(self, *args: Any, **kwargs: Any) -> SufficientStatistics:
         """The same statistics with mean and scatter in another dtype or on another device.
@@ -528,8 +529,8 @@ def _require_counts_of(scatter: Tensor, count: Any) -> None:
     if count.device != scatter.device:
         raise ValueError(f"count: expected device {scatter.device}, got {count.device}")
     if bool((count < 0).any()):
-        raise ValueError(f"count: expected no negative number, got {count.min().item()}")
-    spread = (scatter.detach() != 0).any(dim=-1).any(dim=-1)  # (*batch,)
+        raise ValueError(f"count: expected no negative number, got {count.min()}")
+    spread = (scatter != 0).flatten(-2).any(dim=-1)  # (*batch,)
     if bool((spread & (count < 2)).any()):
         raise ValueError("count: expected at least 2 where there is a scatter, got fewer")
 

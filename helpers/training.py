@@ -130,7 +130,8 @@ def fit(
             optimizer, model, objective, online=n_batches is not None, max_steps=max_steps
         )
         settings = {
-            "model": _kind(model),
+            # To describe the model takes microseconds, and only a checkpoint asks.
+            "model": None if checkpoint is None else _kind(model),
             "optimizer": stepper.name,
             "batch_size": None if batch_size is None else int(batch_size),
             "max_steps": max_steps,
@@ -325,7 +326,7 @@ class _Run:
         self.n_saved = self.n_steps
 
     def _history(self, *, converged: bool) -> History:
-        return History(
+        return History.of_fit(
             **self.recorder.state_dict(),
             optimizer=self.stepper.name,
             device=str(self.device),

@@ -51,7 +51,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
 def require_finite(tensor: Tensor, name: str) -> None:
     """Raise ValueError at the first NaN or infinity, with its index."""
     # A sum carries every NaN and infinity along, so one number usually settles it.
-    if math.isfinite(tensor.detach().sum()):
+    if math.isfinite(tensor.sum().item()):
         return
     bad = (~torch.isfinite(tensor.detach())).nonzero()
     if len(bad):
@@ -64,7 +64,7 @@ def require_finite(tensor: Tensor, name: str) -> None:
 
 def require_answer(answer: Tensor, named: str, wanted: str) -> Tensor:
     """Return `answer` if it is finite; else the arguments `named` are too large or too small."""
-    if math.isfinite(answer.detach().sum()):
+    if math.isfinite(answer.sum().item()):
         return answer
     bad = answer.detach()[~torch.isfinite(answer.detach())]
     if len(bad):
@@ -191,15 +191,13 @@ def as_square(matrix: Any, name: str, *, dim: int | None = None) -> Tensor:
 def as_scale_tril(scale_tril: Any, name: str = "scale_tril", *, dim: int | None = None) -> Tensor:
     """Return a lower-triangular tensor (*batch, dim, dim) with a positive diagonal."""
     scale_tril = as_square(scale_tril, name, dim=dim)
-    if bool((scale_tril.detach().triu(1) != 0).any()):
+    if not torch.equal(scale_tril, scale_tril.tril()):
         raise ValueError(
             f"{name}: expected a lower-triangular matrix, got values above the diagonal"
         )
-    smallest = scale_tril.detach().diagonal(dim1=-2, dim2=-1)
-    if smallest.numel() and not bool((smallest > 0).all()):
-        raise ValueError(
-            f"{name}: expected a positive diagonal, got {smallest.min().item():.6g} on it"
-        )
+    smallest = _smallest(scale_tril.diagonal(dim1=-2, dim2=-1))
+    if not smallest > 0:
+        raise ValueError(f"{name}: expected a positive diagonal, got {smallest:.6g} on it")
     return scale_tril
 
 
@@ -239,10 +237,12 @@ def as_symmetric(
     """Return a symmetric matrix (*batch, dim, dim), with or without variances on its diagonal."""
     matrix = as_square(matrix, name, dim=dim)
     variance = matrix.detach().diagonal(dim1=-2, dim2=-1)  # (*batch, dim)
-    if variances and bool((variance < 0).any()):
+    if variances and _smallest(variance) < 0:
         raise ValueError(
-            f"{name}: expected variances on the diagonal, got {variance.min().item():.6g}"
+            f"{name}: expected variances on the diagonal, got {_smallest(variance):.6g}"
         )
+    if torch.equal(matrix, matrix.mT):
+        return matrix  # to ask how large an asymmetry may be takes microseconds
     scale = variance.abs().sqrt()
     unit = scale[..., :, None] * scale[..., None, :]
     asymmetry = (matrix - matrix.mT).detach().abs()
@@ -279,7 +279,17 @@ def try_cholesky(matrix: Tensor, count: Tensor | int = 0) -> tuple[Tensor, Tenso
     `count`, one number or (*batch,), says how many samples a covariance was summed over.
     """
     factor, info = torch.linalg.cholesky_ex(matrix)
+    if matrix.ndim == 2 and not info.item() and _is_clearly_definite(matrix, factor, count):
+        return factor, info.bool()
     return factor, (info > 0) | _dependent_columns(matrix, factor, count).any(dim=-1)
+
+
+def _is_clearly_definite(matrix: Tensor, factor: Tensor, count: Tensor | int) -> bool:
+    """The first question of `_dependent_columns` about one matrix, where numbers are quicker."""
+    variance = matrix.diagonal().tolist()
+    pivots = factor.diagonal().tolist()
+    share = math.prod(pivot / own * pivot for pivot, own in zip(pivots, variance, strict=True))
+    return share > math.e * _rounding(matrix, float(count))
 
 
 def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | int) -> Tensor:
@@ -290,19 +300,26 @@ def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | int) -> T
     more where the columns before it are themselves nearly dependent.
     """
     variance = matrix.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
-    # Rounding grows with the columns and, like a random walk, with the samples that are summed:
-    # up to half of this was seen for up to 500,000 samples, four times leaves room.
     if isinstance(count, Tensor):
         count = count.to(matrix.dtype).unsqueeze(-1)
-    rounding = 4 * torch.finfo(matrix.dtype).eps * (matrix.shape[-1] + count**0.5)
+    rounding = _rounding(matrix, count)
     # The shares multiply to the determinant of the correlation matrix, and no eigenvalue of that is
     # below its determinant / e. This settles most cases without solving for anything.
     share = factor.diagonal(dim1=-2, dim2=-1).square() / variance  # (*batch, d)
     if bool((share.prod(dim=-1, keepdim=True) > math.e * rounding).all()):
         return torch.zeros_like(share, dtype=torch.bool)
-    scale = torch.diag_embed(variance.clamp(min=0).sqrt())
+    scale = torch.diag_embed(variance.sqrt())  # NaN where a variance is negative
     spread = torch.linalg.solve_triangular(factor, scale, upper=False).square().sum(dim=-1)
     return ~(rounding * spread < 1)  # NaN where a pivot is zero
+
+
+def _rounding(matrix: Tensor, count: Any) -> Any:
+    """What rounding may move the entries of a covariance by, relatively, summed over `count`.
+
+    It grows with the columns and, like a random walk, with the samples: up to half of this was
+    seen for up to 500,000 samples, four times leaves room.
+    """
+    return 4 * torch.finfo(matrix.dtype).eps * (matrix.shape[-1] + count**0.5)
 
 
 def cholesky_factor(matrix: Tensor, name: str, count: Tensor | int = 0) -> Tensor:
@@ -340,7 +357,7 @@ def as_free_numbers(log_diagonal: Any, below_diagonal: Any) -> tuple[Tensor, Ten
     require_finite(below_diagonal, "below_diagonal")
     require_same_kind(log_diagonal=log_diagonal, below_diagonal=below_diagonal)
     scale = log_diagonal.detach().exp()
-    if not bool(((scale > 0) & (scale < math.inf)).all()):
+    if not (_smallest(scale) > 0 and _smallest(-scale) > -math.inf):
         furthest = log_diagonal.detach().flatten()[log_diagonal.detach().abs().argmax()]
         raise ValueError(
             f"log_diagonal: expected numbers whose exponential {_dtype_name(log_diagonal.dtype)} "
@@ -351,12 +368,18 @@ def as_free_numbers(log_diagonal: Any, below_diagonal: Any) -> tuple[Tensor, Ten
 
 def require_variance(variance: Tensor, name: str) -> Tensor:
     """Return `variance` if it is positive throughout; else the matrix `name` is not definite."""
-    if not bool((variance.detach() > 0).all()):
+    smallest = _smallest(variance)
+    if not smallest > 0:  # NaN is not
         raise ValueError(
             f"{name}: expected a positive definite matrix, got one with variance "
-            f"{variance.min().item():.3g} in some direction"
+            f"{smallest:.3g} in some direction"
         )
     return variance
+
+
+def _smallest(numbers: Tensor) -> float:
+    """The smallest number in a tensor, NaN if any is; infinity where there is none."""
+    return numbers.amin().item() if numbers.numel() else math.inf
 
 
 def as_dtype(dtype: Any, name: str = "dtype") -> torch.dtype:

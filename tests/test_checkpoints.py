@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import io
 import os
 import pickle
 import random
 import re
+import sys
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,7 @@ from helpers import (
     training,
     two_correlated,
 )
-from helpers.checkpoints import FORMAT
+from helpers.checkpoints import FORMAT, require_writable
 from helpers.optimizers import (
     AutogradNaturalGradient,
     GradientDescent,
@@ -202,7 +204,8 @@ class Malicious:
         return (Path.touch, (self.target,))
 
 
-def test_a_file_with_code_is_refused_and_the_code_is_not_run(tmp_path):
+def test_a_file_with_code_is_refused_and_the_code_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # which does not concern us
     target = tmp_path / "was run"
     path = tmp_path / "fit.pt"
     payload = {"format": FORMAT, "model": Malicious(target)}
@@ -251,13 +254,15 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(tmp_path):
     assert n_refused > 100
 
 
-def archive(content: dict, **options) -> bytes:
-    """A checkpoint packed once more, with other options."""
+def archive(content: dict, *, compressed: str | None = None) -> bytes:
+    """A checkpoint packed once more, with some of its members compressed."""
     written, packed = io.BytesIO(), io.BytesIO()
     torch.save(content, written)
-    with zipfile.ZipFile(written) as old, zipfile.ZipFile(packed, "w", **options) as new:
+    with zipfile.ZipFile(written) as old, zipfile.ZipFile(packed, "w") as new:
         for name in old.namelist():
-            new.writestr(name, old.read(name))
+            is_compressed = compressed is not None and compressed in name
+            how = zipfile.ZIP_DEFLATED if is_compressed else zipfile.ZIP_STORED
+            new.writestr(name, old.read(name), how)
     return packed.getvalue()
 
 
@@ -267,7 +272,7 @@ def saved(write, *arguments) -> bytes:
     return content.getvalue()
 
 
-LOOP: list = []
+FAR, LIST, LOOP = torch.zeros(1).expand(10**12), [1], []
 LOOP.append(LOOP)
 FOREIGN = {
     "weights": (saved(torch.save, {"weight": torch.zeros(2)}), "no checkpoint of this course"),
@@ -281,11 +286,23 @@ FOREIGN = {
     "text": (b"step,loss\n0,1.0\n", "cannot be read"),
     "nothing": (b"", "cannot be read"),
     "a bomb": (
-        archive({"format": FORMAT, "x": torch.zeros(10_000)}, compression=zipfile.ZIP_DEFLATED),
+        archive({"format": FORMAT, "x": torch.zeros(10_000)}, compressed=""),
+        "cannot be read",
+    ),
+    "half a bomb": (
+        archive({"format": FORMAT, "x": torch.zeros(10_000)}, compressed="/data/0"),
         "cannot be read",
     ),
     "more numbers than it holds": (
-        saved(torch.save, {"format": FORMAT, "x": torch.zeros(1).expand(10**12)}),
+        saved(torch.save, {"format": FORMAT, "x": FAR}),
+        "cannot be read",
+    ),
+    "numbers that are nowhere": (
+        saved(torch.save, {"format": FORMAT, "x": torch.zeros(3, device="meta")}),
+        "cannot be read",
+    ),
+    "more numbers than it holds in a list, before one list twice": (
+        saved(torch.save, {"format": FORMAT, "x": [FAR], "y": [LIST] * 2}),
         "cannot be read",
     ),
     "a list that holds itself": (saved(torch.save, {"format": FORMAT, "x": LOOP}), None),
@@ -333,6 +350,7 @@ ONLINE = {"batch_size": 8}
         *((ADAM, (name,), None, [name]) for name in ("model", "stepper", "records")),
         *((ADAM, (name,), None, [name]) for name in ("n_steps", "elapsed")),
         (ADAM, ("model",), 3, ["model", "dict", "int"]),
+        (ADAM, ("model",), torch.zeros(2), ["model", "dict", "Tensor"]),
         (ADAM, ("settings", "seed"), None, ["seed=0", "seed=None"]),
         (ADAM, ("settings", "seed"), torch.zeros(2), ["seed=0"]),
         (ADAM, ("data", "mean"), None, ["mean"]),
@@ -353,6 +371,7 @@ ONLINE = {"batch_size": 8}
         (ADAM, ("stepper", "optimizer", "param_groups"), [], ["Adam"]),
         (ADAM, (*EXP_AVG, "exp_avg"), torch.zeros(3), ["'exp_avg'", "(2,)", "(3,)"]),
         (ADAM, (*EXP_AVG, "exp_avg"), NAN, ["'exp_avg'", "NaN"]),
+        ({"optimizer": "lbfgs"}, (*EXP_AVG, "d"), NAN, ["'d'", "NaN"]),
         (ADAM, ("stepper", "scheduler"), None, ["scheduler"]),
         ({}, ("stepper", "scale_tril"), torch.eye(3).double(), ["'scale_tril'", "(2, 2)"]),
         ({}, ("stepper", "loc"), NAN, ["'loc'", "NaN"]),
@@ -509,10 +528,14 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     with pytest.raises(TypeError, match="state: expected a dict, got list"):
         save_checkpoint(path, [])
     assert list(tmp_path.iterdir()) == []
-    save_checkpoint(path, {"rate": np.float64(0.1), "pair": (1, 2), "part": torch.zeros(9)[::2]})
+    numbers = torch.zeros(9, requires_grad=True)
+    parts = {"part": numbers[::2], "beginning": numbers[:5]}
+    save_checkpoint(path, {"rate": np.float64(0.1), "pair": (1, 2), **parts})
     state = load_checkpoint(path)
     assert (state["rate"], type(state["rate"]), state["pair"]) == (0.1, float, (1, 2))
-    assert state["part"].untyped_storage().nbytes() == 5 * 4  # and not what it is a part of
+    for name in parts:
+        assert not state[name].requires_grad
+        assert state[name].untyped_storage().nbytes() == 5 * 4  # and not what it is a part of
 
 
 def test_whole_numbers_of_numpy_are_numbers(tmp_path):
@@ -542,12 +565,13 @@ def test_a_machine_that_rounds_otherwise_may_go_on(tmp_path):
 
 def test_a_file_swept_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
-    path, flock, swept = tmp_path / "fit.pt", fcntl.flock, []
+    path, flock, swept, handles = tmp_path / "fit.pt", fcntl.flock, [], []
 
     def late(handle, operation):
         if not swept:
             swept.extend(tmp_path.iterdir())
             swept[0].unlink()
+            handles.append(handle)
         flock(handle, operation)
 
     monkeypatch.setattr(fcntl, "flock", late)
@@ -555,15 +579,90 @@ def test_a_file_swept_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
     assert swept[0].name.endswith(".part")
     assert load_checkpoint(path)["n"] == 1
     assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="Bad file descriptor"):  # it was closed
+        os.fstat(handles[0])
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    left, alive, other = (
+        tmp_path / name
+        for name in (".fit.pt.abcdef_9.part", ".fit.pt.12345678.part", ".fit.pt.mine.part")
+    )
+    for part in (left, alive, other):
+        part.touch()
+    with alive.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        save_checkpoint(tmp_path / "fit.pt", {"n": 1})
+    assert sorted(tmp_path.iterdir()) == sorted([alive, other, tmp_path / "fit.pt"])
+
+
+def test_the_content_is_on_the_disk_and_locked_before_the_file_has_its_name(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    sizes, fsync, replace = [], os.fsync, os.replace
+
+    def synced(file):
+        fsync(file)
+        sizes.append(os.fstat(file).st_size)
+
+    def checked(old, new):
+        with open(old, "rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        replace(old, new)
+        sizes.append(new.stat().st_size)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", checked)
+    save_checkpoint(tmp_path / "fit.pt", {"n": 1})
+    assert sizes[0] == sizes[1] == len((tmp_path / "fit.pt").read_bytes())
+
+
+def test_an_interrupt_just_after_the_file_has_its_name_is_not_hidden(tmp_path, monkeypatch):
+    path, replace = tmp_path / "fit.pt", os.replace
+
+    def interrupted(*names):
+        replace(*names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(path, {"n": 1})
+    assert load_checkpoint(path)["n"] == 1
 
 
 def test_without_locks_files_are_written_and_none_is_swept(tmp_path, monkeypatch):
     path, part = tmp_path / "fit.pt", tmp_path / ".fit.pt.abcdefgh.part"
     part.touch()
     monkeypatch.setattr(checkpoints, "fcntl", None)
+    opened, fdopen = [], os.fdopen
+
+    def remembered(*arguments):
+        opened.append(fdopen(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(os, "fdopen", remembered)
+    for change in ("replace", "unlink"):  # Windows does neither to a file that is open
+        monkeypatch.setattr(os, change, if_closed(getattr(os, change), opened))
     save_checkpoint(path, {"n": 1})
+    require_writable(path)
     assert load_checkpoint(path)["n"] == 1
     assert sorted(tmp_path.iterdir()) == [part, path]
+
+
+def if_closed(change, opened):
+    def changed(*names):
+        assert opened[-1].closed
+        change(*names)
+
+    return changed
+
+
+def test_a_machine_without_locks_is_told_by_the_import(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    spec = importlib.util.spec_from_file_location("windows", checkpoints.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.fcntl is None
 
 
 def test_no_file_of_the_course_is_loaded_with_code():

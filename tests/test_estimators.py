@@ -108,6 +108,12 @@ def test_a_dependent_column_is_found_whatever_the_rounding(seed, dim, n, repeate
         maximum_likelihood(torch.cat([data, extra], dim=1))
 
 
+def test_small_units_make_no_column_constant():
+    data = 1e-6 * correlated_samples(20, 2)
+    with pytest.raises(ValueError, match="column 2 has no variance left"):
+        maximum_likelihood(torch.cat([data, data[:, :1]], dim=1))
+
+
 def test_nearly_dependent_columns_are_no_error():
     data = correlated_samples(1000, 2)
     close = data[:, :1] + 1e-5 * random_samples(1000, 1)  # 1e-10 of the variance is its own

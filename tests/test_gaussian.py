@@ -39,7 +39,7 @@ from helpers import (
     minimum_nll,
 )
 from helpers import gaussian as gaussian_module
-from helpers.gaussian import solve_for_inverse
+from helpers.gaussian import inverse_factor, solve_for_inverse
 
 log_conditions = st.floats(0, 8)
 FULL_BATCH_SHAPES = [shape for shape in BATCH_SHAPES if 0 not in shape]  # torch fails on the others
@@ -121,15 +121,44 @@ def test_the_product_is_as_accurate_as_solving(log_condition):
     assert ours <= 1.5 * solving
 
 
-@pytest.mark.parametrize("shape", [(50, 3), (2, 50, 3)])
-def test_chunks_change_no_density(shape, monkeypatch):
-    loc, scale_tril = random_gaussian(3, (2,))
+@pytest.mark.parametrize(
+    ("shape", "batch_shape", "numbers"),
+    [
+        ((50, 3), (4,), 60),
+        ((4, 50, 3), (4,), 60),
+        ((9, 50, 3), (9,), 9 * 3 * 3),  # as few rows as variables
+    ],
+)
+def test_chunks_change_no_density(shape, batch_shape, numbers, monkeypatch):
+    loc, scale_tril = random_gaussian(3, batch_shape)
     value = random_samples(*shape, seed=1)
     whole = log_prob(value, loc, scale_tril)
-    monkeypatch.setattr("helpers.gaussian.CHUNK", 24)
+    sizes, product = [], gaussian_module.whiten_by_product
+
+    def measured(*args):
+        whitened = product(*args)
+        sizes.append(whitened.numel())
+        return whitened
+
+    monkeypatch.setattr(gaussian_module, "CHUNK", 60)
+    monkeypatch.setattr(gaussian_module, "whiten_by_product", measured)
     close(log_prob(value, loc, scale_tril), whole)
-    monkeypatch.setattr("helpers.gaussian.LARGEST_INVERSE", 0)  # triangular systems
+    assert max(sizes) == numbers
+    monkeypatch.setattr(gaussian_module, "LARGEST_INVERSE", 0)  # triangular systems
     close(log_prob(value, loc, scale_tril), whole)
+
+
+@pytest.mark.parametrize(("n", "largest", "expected"), [(3, 3, False), (4, 3, True), (4, 2, False)])
+def test_more_samples_than_variables_share_an_inverse(n, largest, expected, monkeypatch):
+    """A triangular system for each is for few samples, or for many variables."""
+    loc, scale_tril = random_gaussian(3, (7, 5))
+    asked = []
+    monkeypatch.setattr(gaussian_module, "LARGEST_INVERSE", largest)
+    monkeypatch.setattr(
+        gaussian_module, "inverse_factor", lambda it: asked.append(it) or inverse_factor(it)
+    )
+    mahalanobis(random_samples(7, 5, n, 3), loc, scale_tril)
+    assert bool(asked) == expected
 
 
 def test_log_det_where_the_determinant_underflows():
@@ -331,20 +360,62 @@ UPPER = torch.tensor([[1.0, 0.5], [0.0, 1.0]])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("dim", [1, 2, 3, 5])
+@pytest.mark.parametrize("dim", [1, 2, 3, 5, 6])
 def test_inverses_of_many_small_factors_agree_with_a_solver(dim, dtype, monkeypatch):
-    factors = random_gaussian(dim, (700, 2), dtype=dtype).scale_tril
+    factors = random_gaussian(dim, (30 * dim**2, 2), dtype=dtype).scale_tril  # as few as are many
     calls = []
     solver = torch.linalg.solve_triangular
     monkeypatch.setattr(
         torch.linalg, "solve_triangular", lambda *a, **k: calls.append(a) or solver(*a, **k)
     )
     ours = solve_for_inverse(factors)
-    assert len(calls) == (dim == 5)  # of which 1,400 are not many
+    with torch.no_grad():
+        solve_for_inverse(factors.clone().requires_grad_())
+    assert len(calls) == (2 if dim == 6 else 0)  # of which there are never too many
+    solve_for_inverse(factors.flatten(0, 1)[1:])
+    assert len(calls) == (3 if dim == 6 else 1)
     monkeypatch.setattr(gaussian_module, "MANY", math.inf)
     expected = solve_for_inverse(factors)
     # Backward stable both; the factors have conditions of some hundred.
     torch.testing.assert_close(ours, expected, rtol=1e3 * eps(dtype), atol=1e2 * eps(dtype))
+
+
+def hilbert_factor(dim: int) -> torch.Tensor:
+    """The Cholesky factor of the Hilbert matrix 1 / (i + j + 1), in closed form."""
+    fact = math.factorial
+    rows = [
+        [fact(i) ** 2 / (fact(i - j) * fact(i + j + 1)) if j <= i else 0.0 for j in range(dim)]
+        for i in range(dim)
+    ]
+    return torch.tensor(rows).double() * (2 * torch.arange(dim) + 1).double().sqrt()
+
+
+def test_each_way_to_an_inverse_keeps_its_own_side():
+    """X from X L = I leaves X L near I, but not L X; and the other way round."""
+    factor = hilbert_factor(20)
+    identity = torch.eye(20).double()
+
+    def error(a: torch.Tensor, b: torch.Tensor) -> float:
+        """Of A B from I, in units of the bound d eps |A| |B| (Higham 2002, theorem 8.5)."""
+        bound = 20 * eps(torch.float64) * (a.abs() @ b.abs()).tril()
+        return ((a @ b - identity).abs().tril() / bound.clamp(min=1e-300)).max().item()
+
+    rows, columns = solve_for_inverse(factor, left=False), solve_for_inverse(factor)
+    assert error(rows, factor) < 1 < error(factor, rows)
+    assert error(factor, columns) < 1 < error(columns, factor)
+    assert torch.equal(inverse_factor(factor), rows)
+
+
+def test_the_defaults_of_torch_change_no_inverse(monkeypatch):
+    """A solver may take an identity of another kind without a word, and answer nonsense."""
+    factor, asked = random_gaussian(3, dtype=torch.float64).scale_tril, []
+    solver = torch.linalg.solve_triangular
+    monkeypatch.setattr(
+        torch.linalg, "solve_triangular", lambda a, b, **k: asked.append(b) or solver(a, b, **k)
+    )
+    with torch.device("meta"):  # and float32, what torch would otherwise take
+        solve_for_inverse(factor)
+    assert [(it.device, it.dtype) for it in asked] == [(factor.device, factor.dtype)]
 
 
 @pytest.mark.parametrize(
@@ -368,9 +439,9 @@ def test_inverses_of_many_small_factors_agree_with_a_solver(dim, dtype, monkeypa
             ["loc", "(4,)", "(3,)"],
         ),
         (
-            lambda: mahalanobis(X.expand(5, 3, 2), torch.zeros(4, 2), EYE),
+            lambda: mahalanobis(X.expand(5, 3, 2), torch.zeros(4, 2), EYE.expand(4, 2, 2)),
             ValueError,
-            ["value", "(4,)", "(5,)"],
+            ["value: ", "(4,) of loc, (4,) of scale_tril", "got (5,)"],
         ),
         (lambda: kl_divergence(EYE, Gaussian(ZERO, EYE)), TypeError, ["p", "loc and scale_tril"]),
         (
@@ -381,7 +452,7 @@ def test_inverses_of_many_small_factors_agree_with_a_solver(dim, dtype, monkeypa
         (
             lambda: kl_divergence(random_gaussian(2, (3,)), random_gaussian(2, (4,))),
             ValueError,
-            ["q", "(3,)", "(4,)"],
+            ["q: ", "(3,) of p_loc, (3,) of p_scale_tril, (4,) of q_loc", "got (4,)"],
         ),
         (
             lambda: kl_divergence(Gaussian(ZERO, EYE), random_gaussian(2)),
@@ -404,7 +475,12 @@ def test_inverses_of_many_small_factors_agree_with_a_solver(dim, dtype, monkeypa
         (
             lambda: condition(random_gaussian(2, (3,)), [0], torch.zeros(4, 1).double()),
             ValueError,
-            ["value", "(3,)", "(4,)"],
+            ["value: ", "(3,) of loc, (3,) of scale_tril", "got (4,)"],
+        ),
+        (
+            lambda: condition(Gaussian(ZERO, EYE), [0], ZERO[:1].double()),
+            ValueError,
+            ["value: ", "float32 like loc", "got float64"],
         ),
     ],
 )

@@ -21,6 +21,7 @@ from strategies import (
 )
 
 from helpers import CovarianceLearner, GaussianLikelihood, SufficientStatistics, log_prob
+from helpers.models import require_trainable
 
 DOUBLE = {"dtype": torch.float64}
 
@@ -163,6 +164,68 @@ def test_a_state_dict_makes_a_round_trip():
     assert model.double().covariance_matrix.dtype == torch.float64
 
 
+@pytest.mark.parametrize("kind", [CovarianceLearner, GaussianLikelihood])
+def test_a_model_is_made_where_it_is_asked_for(kind):
+    """And not where torch.set_default_device says: here it names one that holds no numbers."""
+    with torch.device("meta"):
+        model = kind(2, device="cpu")
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+
+
+def test_without_checks_what_is_not_finite_goes_through():
+    model = GaussianLikelihood(2)
+    assert model(torch.full((5, 2), torch.nan), validate_args=False).isnan()
+    model.assign(torch.zeros(2), -torch.eye(2), validate_args=False)
+    assert model.scale.log_diagonal.isnan().all()  # the logarithm of -1
+
+
+def test_a_loss_beyond_the_dtype_is_refused():
+    target = torch.full((2, 2), 1e30)  # the square is beyond float32
+    with pytest.raises(ValueError, match="^data or target, and the model's parameters: .* loss"):
+        LEARNER(target)
+    assert LEARNER(target, validate_args=False) == math.inf
+
+
+def trainable(model) -> bool:
+    try:
+        require_trainable(model)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_factor_is_trainable_as_long_as_its_diagonal_has_all_its_digits(dtype):
+    limits = torch.tensor([torch.finfo(dtype).smallest_normal, torch.finfo(dtype).max], **DOUBLE)
+    for limit in limits.log().to(dtype):
+        model = GaussianLikelihood(2, dtype=dtype)
+        assert trainable(model)
+        with torch.no_grad():
+            model.scale.log_diagonal[1] = limit  # in float32 rounded to beyond it
+            assert not trainable(model)
+            model.scale.log_diagonal[1] = limit.nextafter(torch.zeros((), dtype=dtype))
+        assert trainable(model)
+    with torch.no_grad():
+        model.scale.log_diagonal[0] = torch.nan
+    assert not trainable(model)
+    assert trainable(GaussianLikelihood(2, (0,), dtype=dtype))
+
+
+def test_what_cannot_be_trained_is_named():
+    model = GaussianLikelihood(2)
+    with torch.no_grad():
+        model.scale.log_diagonal.copy_(torch.tensor([-100.0, 3.0]))
+    with pytest.raises(
+        ValueError, match=r"between -87\.34 and 88\.72, got numbers from -100 to 3$"
+    ):
+        require_trainable(model)
+    model.loc.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"^model: .* require gradients, .* got loc without$"):
+        require_trainable(model)
+    with pytest.raises(TypeError, match=r"^model: expected a CovarianceLearner .* got Linear$"):
+        require_trainable(torch.nn.Linear(2, 2))
+
+
 def test_a_failed_assignment_changes_nothing():
     model = GaussianLikelihood(2)
     for loc, scale_tril in (
@@ -196,6 +259,12 @@ LEARNER, MODEL = CovarianceLearner(2), GaussianLikelihood(2)
         (lambda: MODEL(torch.zeros(5, 2) / 0), ValueError, ["data", "finite", "nan", "(0, 0)"]),
         (lambda: MODEL.log_prob([0.0, 0.0]), TypeError, ["value", "Tensor", "list"]),
         (lambda: MODEL.log_prob(torch.zeros(2)), ValueError, ["value", "(..., n, 2)", "(2,)"]),
+        (lambda: MODEL.log_prob(torch.zeros(4, 5, 2)), ValueError, ["value", "()", "(4,)"]),
+        (
+            lambda: MODEL.log_prob(torch.zeros(5, 2).double()),
+            ValueError,
+            ["value", "float32 like model", "float64"],
+        ),
         (
             lambda: MODEL(SufficientStatistics.from_data(torch.zeros(5, 2).double())),
             ValueError,

@@ -21,7 +21,14 @@ from helpers import (
     natural_step,
 )
 from helpers.objectives import make_objective
-from helpers.optimizers import GradientDescent, NaturalGradient, OnlineNaturalGradient, make_stepper
+from helpers.optimizers import (
+    GradientDescent,
+    NaturalGradient,
+    OnlineNaturalGradient,
+    Stepper,
+    make_stepper,
+    natural_turn,
+)
 
 CPU = torch.device("cpu")
 
@@ -165,11 +172,19 @@ def test_one_step_leaves_its_arguments_alone():
         ),
         (
             lambda: natural_step(torch.eye(2), -torch.eye(2)),
-            ["covariance_matrix", "positive definite", "-1"],
+            ["covariance_matrix", "variances on the diagonal", "-1"],
         ),
         (
             lambda: natural_step(torch.eye(2), torch.eye(2).double()),
             ["covariance_matrix", "float32", "float64"],
+        ),
+        (
+            lambda: natural_step(torch.eye(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])),
+            ["covariance_matrix", "positive definite"],
+        ),
+        (
+            lambda: natural_step(1e30 * torch.eye(2), 1e-30 * torch.eye(2)),
+            ["scale_tril, covariance_matrix", "variance 0 in some direction"],
         ),
         (
             lambda: natural_step(torch.eye(2), torch.eye(2) / 0),
@@ -212,6 +227,50 @@ def test_the_online_form_waits_where_the_first_samples_repeat():
     torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_the_online_form_waits_for_every_model_of_a_batch():
+    data = torch.stack([correlated_samples(40, 2), correlated_samples(40, 2, seed=1)])
+    data[1, :10] = data[1, 0]
+    model = GaussianLikelihood(2, (2,), dtype=torch.float64)
+    stepper = OnlineNaturalGradient(model, make_objective(model, data, CPU))
+    stepper.step(data[:, :10])
+    stepper.write()
+    assert torch.equal(model.scale_tril, torch.eye(2).double().expand(2, 2, 2))
+    stepper.step(data[:, 10:])
+    stepper.write()
+    expected = torch.stack([torch.cov(each.T, correction=0) for each in data])
+    torch.testing.assert_close(model.covariance_matrix, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_online_form_is_for_a_likelihood_of_these_data():
+    data, model = correlated_samples(40, 2), GaussianLikelihood(2, dtype=torch.float64)
+    learner = CovarianceLearner(2, dtype=torch.float64)
+    objective = make_objective(model, data, CPU)
+    with pytest.raises(TypeError, match=r"^model: expected a .* got CovarianceLearner$"):
+        OnlineNaturalGradient(learner, objective)
+    with pytest.raises(TypeError, match=r"^objective: .* got MeanSquaredErrorObjective$"):
+        OnlineNaturalGradient(model, make_objective(learner, torch.eye(2).double(), CPU))
+    several = GaussianLikelihood(2, (3,), dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"^objective: mean of the samples: .* got \(3, 2\)$"):
+        OnlineNaturalGradient(model, make_objective(several, data.expand(3, 40, 2), CPU))
+    with pytest.raises(ValueError, match=r"^batch: .* \(\.\.\., n, 2\), got \(5, 3\)$"):
+        OnlineNaturalGradient(model, objective).step(torch.zeros(5, 3))
+    model.loc.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"^model: expected parameters that require gradients"):
+        OnlineNaturalGradient(model, objective)
+
+
+def test_the_online_form_takes_up_again_what_it_had():
+    data = correlated_samples(40, 2)
+    before, after = (made_with("natural", online=True) for _ in range(2))
+    before.step(data[:20])
+    before.write()
+    after.load_state_dict(before.state_dict())
+    assert torch.equal(after.scale_tril, before.scale_tril)
+    for stepper in (before, after):
+        stepper.step(data[20:])
+    assert torch.equal(after.gap(), before.gap())
+
+
 def test_the_online_form_keeps_its_digits_far_from_zero():
     data = correlated_samples(4000, 2) + 1e6
     model = GaussianLikelihood(2, dtype=torch.float64)
@@ -240,6 +299,59 @@ def test_the_model_follows_when_someone_looks(way):
     stepper.write()
     assert not any(map(torch.equal, before, model.parameters()))
     torch.testing.assert_close(stepper.objective.gap(model), gap, rtol=1e-12, atol=1e-15)
+
+
+def stepper_from_anywhere(way, **kind):
+    """A stepper of two models whose factors are no identities, and its data."""
+    data = correlated_samples(40, 3)
+    model = GaussianLikelihood(3, (2,), **kind)
+    model.assign(*random_gaussian(3, (2,), seed=5, dtype=model.loc.dtype))
+    objective = make_objective(model, data, CPU)
+    return make_stepper(way, model, objective, online=False, max_steps=5), data
+
+
+def test_the_gradient_by_autograd_goes_the_same_way():
+    steppers = [
+        stepper_from_anywhere(way, dtype=torch.float64)[0]
+        for way in ("natural", "natural-autograd")
+    ]
+    for _ in range(2):
+        for stepper in steppers:
+            stepper.step(None)
+        ours, by_autograd = steppers
+        # Sums of forty terms in another order; the mean is reached in one step.
+        torch.testing.assert_close(by_autograd.loc, ours.loc.expand(2, 3), rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(by_autograd.scale_tril, ours.scale_tril, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("way", ["natural", "natural-autograd"])
+def test_a_step_is_taken_on_the_device_of_the_model(way):
+    """Whatever torch.set_default_device says: here it names one that holds no numbers."""
+    stepper, data = stepper_from_anywhere(way, dtype=torch.float64)
+    with torch.device("meta"):
+        stepper.step(None)
+    expected = data.mean(dim=0).expand(2, 3)
+    torch.testing.assert_close(stepper.loc.expand(2, 3), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("way", ["natural", "natural-autograd"])
+def test_steps_carry_no_gradient_and_have_numbers_of_their_own(way):
+    stepper, _ = stepper_from_anywhere(way, dtype=torch.float64)
+    before = stepper.loc.clone()
+    with torch.no_grad():
+        stepper.model.loc.fill_(7.0)
+    assert torch.equal(stepper.loc, before)
+    assert not stepper.gap().requires_grad
+    stepper.step(None)
+    assert not stepper.gap().requires_grad
+
+
+def test_a_narrower_model_is_not_rounded_twice():
+    stepper, _ = stepper_from_anywhere("natural", dtype=torch.float32)
+    stepper.step(None)
+    before = [parameter.clone() for parameter in stepper.model.parameters()]
+    stepper.write()
+    assert all(map(torch.equal, before, stepper.model.parameters()))
 
 
 @pytest.mark.parametrize("online", [True, False])
@@ -282,6 +394,96 @@ def test_the_cosine_schedule_ends_at_zero():
     assert stepper.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
+def made_with(optimizer, *, batch_shape=(), online=False):
+    model = GaussianLikelihood(2, batch_shape, dtype=torch.float64)
+    objective = make_objective(model, correlated_samples(40, 2), CPU)
+    chosen = optimizer(model) if callable(optimizer) else optimizer
+    return make_stepper(chosen, model, objective, online=online, max_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ("adam", {"lr": 0.05, "fused": True}),
+        (
+            "lbfgs",
+            {
+                "max_iter": 1,
+                "max_eval": 25,
+                "history_size": 20,
+                "tolerance_grad": 0,
+                "tolerance_change": 0,
+                "line_search_fn": "strong_wolfe",
+            },
+        ),
+    ],
+)
+def test_the_hyperparameters_stay_so_that_checkpoints_fit(way, expected):
+    """A checkpoint keeps them all, and one with others is refused."""
+    stepper = made_with(way)
+    assert stepper.optimizer.defaults.items() >= expected.items()
+    assert stepper.state_dict()["hyperparameters"] == repr(stepper.optimizer.defaults)
+
+
+def test_each_model_of_a_batch_goes_down_as_if_alone():
+    data, steppers = correlated_samples(40, 2), []
+    for batch_shape in ((), (3,)):
+        stepper = made_with(
+            lambda model: torch.optim.SGD(model.parameters(), lr=0.1), batch_shape=batch_shape
+        )
+        stepper.step(data)
+        assert not stepper.gap().requires_grad
+        steppers.append(stepper)
+    alone, together = (stepper.model.scale_tril for stepper in steppers)
+    assert (alone - torch.eye(2)).abs().max() > 0.01
+    torch.testing.assert_close(together, alone.expand(3, 2, 2), rtol=1e-14, atol=1e-14)
+
+
+def test_a_loss_that_is_not_finite_is_told_of_as_a_number():
+    stepper = made_with("adam")
+    with pytest.raises(ValueError, match=r"^loss: expected a finite value, got nan$"):
+        stepper.step(torch.full((5, 2), torch.nan).double())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_step_warns_of_nothing():
+    stepper = made_with("adam")
+    torch.set_warn_always(True)  # else torch gives most warnings once in a process
+    try:
+        stepper.step(correlated_samples(40, 2))
+    finally:
+        torch.set_warn_always(False)
+
+
+def test_an_optimizer_over_other_parameters_too_is_refused():
+    other = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(ValueError, match="optimizer: expected one over this model's parameters"):
+        made_with(lambda model: torch.optim.SGD([*model.parameters(), other], lr=0.1))
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_what_is_no_optimizer_is_refused(online):
+    with pytest.raises(ValueError, match=r"^optimizer: expected 'natural', .* got 3$"):
+        made_with(3, online=online)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda: None, "takes 0 positional arguments but 1 was given"),
+        (lambda parameters: torch.optim.SGD(parameters, lr=-1.0), "Invalid learning rate: -1.0"),
+    ],
+)
+def test_what_a_function_says_that_makes_no_optimizer_is_passed_on(function, words):
+    with pytest.raises(ValueError, match=f"^optimizer: expected a function .* says: .*{words}"):
+        made_with(lambda model: function)
+
+
+def test_a_way_down_has_a_step():
+    with pytest.raises(NotImplementedError):
+        Stepper(GaussianLikelihood(2), None).step(None)
+
+
 def test_the_smallest_loss_is_where_the_objective_says():
     data = correlated_samples(40, 2)
     model = GaussianLikelihood(2, dtype=torch.float64)
@@ -295,9 +497,22 @@ def test_the_smallest_loss_is_where_the_objective_says():
     assert make_objective(learner, target, CPU).gap(learner).item() == 2.0  # (4 + 0 + 0 + 4) / 4
 
 
+def test_a_turn_is_of_a_matrix_with_a_positive_diagonal():
+    whitened = torch.tensor([[4.0, 7.0], [1.0, 9.0]])  # 7 is not looked at
+    turn = torch.tensor([[2.0, 0.0], [0.5, 3.0]])
+    assert torch.equal(natural_turn(whitened), turn)
+    assert torch.equal(natural_turn(whitened.expand(3, 2, 2)), turn.expand(3, 2, 2))
+    assert whitened[0, 1] == 7
+    with pytest.raises(ValueError, match="^whitened: .* variance 0 in some direction"):
+        natural_turn(torch.tensor([[1.0, 1.0], [1.0, 0.0]]).expand(3, 2, 2))
+    with pytest.raises(ValueError, match=r"^whitened: .* \(2, 3\)"):
+        natural_turn(torch.ones(2, 3))
+    assert natural_turn(-torch.eye(2), validate_args=False).isnan().any()
+
+
 def test_without_checks_a_step_waits_for_nothing_and_an_indefinite_target_gives_nan():
     scale_tril = torch.eye(2, dtype=torch.float64)
     indefinite = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-    with pytest.raises(ValueError, match="covariance_matrix: expected a positive definite matrix"):
+    with pytest.raises(ValueError, match="covariance_matrix: expected variances"):
         natural_step(scale_tril, indefinite)
     assert natural_step(scale_tril, indefinite, validate_args=False).isnan().any()

@@ -59,6 +59,26 @@ def test_the_jacobian():
     assert torch.autograd.gradcheck(log_cholesky, (a.requires_grad_(), b.requires_grad_()))
 
 
+def test_the_map_stays_on_the_device_of_its_numbers():
+    """Whatever torch.set_default_device says: here it names one that holds no numbers."""
+    log_diagonal, below = torch.zeros(2), torch.full((1,), 3.0)
+    with torch.device("meta"):
+        scale_tril = log_cholesky(log_diagonal, below)
+        back = log_cholesky_inverse(scale_tril)
+    assert scale_tril.tolist() == [[1, 0], [3, 1]]
+    assert [part.tolist() for part in back] == [[0, 0], [3]]
+
+
+@pytest.mark.parametrize(
+    ("largest", "larger"), [((2**20,), (2**20 + 1,)), ((2, (2, 2**37)), (2, (2, 2**37 + 1)))]
+)
+def test_a_factor_has_as_many_numbers_as_a_tensor_may_have(largest, larger):
+    with torch.device("meta"):  # which holds none of them
+        assert LogCholesky(*largest).log_diagonal.shape[-1] == largest[0]
+        with pytest.raises(ValueError, match="^dim, batch_shape: expected at most 1099511627776 "):
+            LogCholesky(*larger)
+
+
 @pytest.mark.parametrize("batch_shape", BATCH_SHAPES)
 def test_a_factor_can_be_assigned(batch_shape):
     scale_tril = random_gaussian(3, batch_shape).scale_tril

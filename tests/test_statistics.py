@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
 import subprocess
 import sys
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -103,8 +105,9 @@ def test_merging_keeps_the_dtype_and_its_digits():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_no_samples_are_the_neutral_element(dtype):
-    data = correlated_samples(8, 2).to(dtype)
+@pytest.mark.parametrize("n", [1, 8])
+def test_no_samples_are_the_neutral_element(n, dtype):
+    data = correlated_samples(n, 2).to(dtype)
     some, none = (SufficientStatistics.from_data(x) for x in (data, data[:0]))
     assert none.count == 0
     assert (none.mean == 0).all()
@@ -118,8 +121,9 @@ def test_no_samples_are_the_neutral_element(dtype):
 
 
 def test_one_sample_has_a_mean_and_no_scatter():
-    statistics = SufficientStatistics.from_data(torch.tensor([[3.0, -1.0]]))
-    assert statistics.mean.tolist() == [3.0, -1.0]
+    data = torch.tensor([[3.0, -1e30]])  # whose square is no float32
+    statistics = SufficientStatistics.from_data(data)
+    assert torch.equal(statistics.mean, data[0])
     assert statistics.covariance_matrix().tolist() == [[0, 0], [0, 0]]
     with pytest.raises(ValueError, match=r"count: expected more than 1 samples .* got 1"):
         statistics.covariance_matrix(correction=1)
@@ -178,6 +182,22 @@ def test_what_was_handed_in_is_unchanged():
     assert all(torch.equal(a, getattr(statistics, f)) for a, f in zip(fields, FIELDS, strict=True))
 
 
+def test_statistics_stay_as_they_are_and_equal_only_themselves():
+    ours = SufficientStatistics.from_data(correlated_samples(9, 2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ours.mean = torch.zeros(2)
+    # Field by field, tensors would be asked for one truth value.
+    assert ours != SufficientStatistics(*(getattr(ours, f).clone() for f in FIELDS))
+    assert {ours: "a key"}[ours] == "a key"
+
+
+def test_parts_may_be_arrays():
+    ours = SufficientStatistics(COUNT, MEAN.numpy(), SCATTER.numpy())
+    assert isinstance(ours.mean, torch.Tensor)
+    assert torch.equal(ours.scatter, SCATTER)
+    assert mean_log_prob(ours, MEAN, SCATTER).ndim == 0
+
+
 def test_conversion_keeps_the_count():
     statistics = SufficientStatistics.from_data(correlated_samples(9, 2)).to(torch.float32)
     assert (statistics.mean.dtype, statistics.scatter.dtype) == (torch.float32, torch.float32)
@@ -201,6 +221,16 @@ def test_one_set_of_statistics_serves_a_batch_of_factors():
     statistics = SufficientStatistics.from_data(data)
     ours = mean_log_prob(statistics, gaussian.loc[0], gaussian.scale_tril)
     expected = log_prob(data, gaussian.loc[0], gaussian.scale_tril).mean(dim=-1)
+    torch.testing.assert_close(ours, expected, rtol=1e-13, atol=1e-13)  # sums of 40 terms
+
+
+@pytest.mark.parametrize(("of_loc", "of_factor"), [((4,), ()), ((), (4,))])
+@pytest.mark.parametrize("of", [SufficientStatistics.from_data, torch.clone])
+def test_one_mean_or_one_factor_serves_a_batch(of, of_loc, of_factor):
+    data = random_samples(4, 20, 2)
+    loc, scale_tril = random_gaussian(2, of_loc).loc, random_gaussian(2, of_factor).scale_tril
+    expected = log_prob(data, loc, scale_tril).mean(dim=-1)
+    ours = mean_log_prob(of(data), loc, scale_tril)
     torch.testing.assert_close(ours, expected, rtol=1e-13, atol=1e-13)  # sums of 40 terms
 
 
@@ -234,7 +264,7 @@ def _small_chunks(monkeypatch):
 @pytest.mark.usefixtures("_small_chunks")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "shape", [(41, 3), (5, 4, 3), (3, 2, 41, 3), (2, 1, 3), (0, 9, 3), (2, 50)]
+    "shape", [(41, 3), (20, 4, 3), (3, 2, 41, 3), (2, 1, 3), (0, 9, 3), (2, 50)]
 )
 def test_chunks_give_what_the_whole_gives(shape, dtype):
     data = (random_samples(*shape) * 3 + 2).to(dtype)
@@ -244,6 +274,48 @@ def test_chunks_give_what_the_whole_gives(shape, dtype):
     whole = SufficientStatistics(torch.full(shape[:-2], shape[-2]), mean, centred.mT @ centred)
     assert ours.mean.dtype == ours.scatter.dtype == dtype
     assert_same(ours, whole)
+
+
+@pytest.mark.usefixtures("_small_chunks")
+@pytest.mark.parametrize(
+    ("shape", "rows"), [((2, 50), 1), ((41, 3), 8), ((2, 9, 3), 4), ((1, 50), 1), ((0, 3), 8)]
+)
+def test_slices_hold_a_chunk_and_cover_each_row_once(shape, rows):
+    slices = statistics._row_slices(torch.empty(shape))
+    starts = range(0, max(shape[-2], 1), rows)  # one slice of none where there are none
+    assert slices == [slice(start, start + rows) for start in starts]
+
+
+def test_chunks_of_one_size_share_their_room():
+    """A large file is read without asking for memory again."""
+    desk, chunk, origin = statistics._Desk(), random_samples(5, 3), random_samples(3, seed=1)
+    first = desk.centre(chunk, origin)
+    assert torch.equal(first, chunk - origin)
+    second = desk.centre(2 * chunk, origin)
+    assert second.data_ptr() == first.data_ptr()
+    assert torch.equal(second, 2 * chunk - origin)
+
+
+@pytest.mark.usefixtures("_small_chunks")
+def test_statistics_come_without_a_warning():
+    """torch warns of a number taken from a graph, and of room that must grow."""
+    torch.set_warn_always(True)  # and not once a process
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            SufficientStatistics.from_data(correlated_samples(41, 3))
+            SufficientStatistics.from_data(correlated_samples(41, 3).requires_grad_())
+    finally:
+        torch.set_warn_always(False)
+
+
+@pytest.mark.usefixtures("_small_chunks")
+@pytest.mark.parametrize("n", [4, 40])
+def test_statistics_are_on_the_device_of_the_data(n):
+    data = correlated_samples(n, 3)
+    with torch.device("meta"):  # what torch would otherwise take
+        ours = SufficientStatistics.from_data(data)
+    assert {getattr(ours, f).device.type for f in FIELDS} == {"cpu"}
 
 
 def relative_error(statistics: SufficientStatistics, truth: SufficientStatistics) -> float:
@@ -304,6 +376,8 @@ def test_products_in_blocks_are_the_product(n, monkeypatch):
     assert relative_error(ours, two_pass(data)) <= 100 * eps(torch.float64)  # 48 roundings and more
     alone = torch.cov(data.T, correction=0) * n  # by one product
     assert not torch.equal(ours.scatter, alone)  # the blocks were there
+    batched = SufficientStatistics.from_data(torch.stack([data, 2 * data]))
+    torch.testing.assert_close(batched.scatter[1], 4 * alone, rtol=1e-12, atol=1e-12)
 
 
 def test_wider_statistics_come_from_wider_chunks():
@@ -439,19 +513,28 @@ def test_bad_batches_are_named(batches, error, words):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch_shape", [(), (3,)])
+@pytest.mark.parametrize(("of_data", "batch_shape"), [((), ()), ((2,), (2,)), ((), (4,))])
 def test_the_mean_density_of_samples_has_the_gradient_of_their_densities(
-    batch_shape, dtype, monkeypatch
+    of_data, batch_shape, dtype, monkeypatch
 ):
+    sizes, product = [], statistics.whiten_by_product
+
+    def measured(*args):
+        whitened = product(*args)
+        sizes.append(whitened.numel())
+        return whitened
+
     monkeypatch.setattr(statistics, "SMALL", 0)
+    monkeypatch.setattr(statistics, "whiten_by_product", measured)
     monkeypatch.setattr(gaussian, "CHUNK", 60)
-    data = random_samples(*batch_shape, 50, 3, seed=1, dtype=dtype) + 1
+    data = random_samples(*of_data, 50, 3, seed=1, dtype=dtype) + 1
     results = []
     for loss in (mean_log_prob, lambda *a: log_prob(*a).mean(dim=-1)):
         loc, scale_tril = (p.requires_grad_() for p in random_gaussian(3, batch_shape, dtype=dtype))
         value = loss(data, loc, scale_tril)
         slopes = torch.autograd.grad(value.sum(), (loc, scale_tril))
         results.append((value, slopes[0], slopes[1].tril()))
+    assert max(sizes) == 60
     for ours, expected in zip(*results, strict=True):
         assert ours.dtype == dtype
         # Sums of 50 x 3 terms of size ten.
@@ -470,6 +553,24 @@ def test_the_mean_density_of_samples_keeps_its_digits_at_condition_1e6():
     assert abs(raw - exact) > 1e-3
     # d eps cond(L), the bound of a triangular solve, with room: 1e-4 were seen.
     assert abs(ours.item() - exact) < 40 * eps(torch.float32) * 1e3
+
+
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+def test_a_gradient_remembers_no_samples_unless_they_are_few(wanted, monkeypatch):
+    """Only d x d matrices wait for the way back."""
+    data, kept = correlated_samples(200, 3), []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    for small in (600, 599):
+        kept.clear()
+        monkeypatch.setattr(statistics, "SMALL", small)
+        parameters = (p.requires_grad_(w) for p, w in zip(random_gaussian(3), wanted, strict=True))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            mean_log_prob(data, *parameters)
+        assert max(kept) == (600 if small == 600 else 9)
 
 
 def test_samples_that_want_a_gradient_get_it(monkeypatch):
@@ -520,11 +621,45 @@ GOOD = SufficientStatistics(COUNT, MEAN, SCATTER)
         (lambda: GOOD.covariance_matrix(3), ValueError, ["count", "more than 3", "got 3"]),
         (lambda: SufficientStatistics(3, MEAN, SCATTER), TypeError, ["count", "Tensor", "3"]),
         (lambda: SufficientStatistics(COUNT.float(), MEAN, SCATTER), TypeError, ["count", "int64"]),
-        (lambda: SufficientStatistics(COUNT, MEAN, X), ValueError, ["scatter", "(2, 2)", "(3, 2)"]),
+        (
+            lambda: SufficientStatistics(COUNT, MEAN, X),
+            ValueError,
+            ["scatter", "dim, dim)", "(3, 2)"],
+        ),
         (
             lambda: SufficientStatistics(COUNT.expand(2), MEAN, SCATTER),
             ValueError,
             ["count", "()", "(2,)"],
+        ),
+        (
+            lambda: SufficientStatistics(COUNT, MEAN.expand(4, 2), SCATTER.expand(4, 2, 2)),
+            ValueError,
+            ["count", "(4,)", "got ()"],
+        ),
+        (
+            lambda: SufficientStatistics(COUNT.to("meta"), MEAN, SCATTER),
+            ValueError,
+            ["count", "device cpu", "got meta"],
+        ),
+        (
+            lambda: SufficientStatistics(torch.tensor([3, -1]), X[:2], 0 * SCATTER.expand(2, 2, 2)),
+            ValueError,
+            ["count", "no negative", "got -1"],
+        ),
+        (
+            lambda: SufficientStatistics(COUNT - 2, MEAN, SCATTER),
+            ValueError,
+            ["count", "at least 2", "fewer"],
+        ),
+        (
+            lambda: SufficientStatistics(COUNT, MEAN[:1], SCATTER),
+            ValueError,
+            ["mean", "(2,) for that of scatter", "(1,)"],
+        ),
+        (
+            lambda: SufficientStatistics(COUNT, MEAN / 0, SCATTER),
+            ValueError,
+            ["mean", "finite", "nan", "(0,)"],
         ),
         (
             lambda: SufficientStatistics(COUNT, MEAN, SCATTER.double()),
@@ -534,12 +669,12 @@ GOOD = SufficientStatistics(COUNT, MEAN, SCATTER)
         (
             lambda: mean_log_prob(GOOD, torch.zeros(3), torch.eye(3)),
             ValueError,
-            ["statistics.mean", "(..., 3)", "(2,)"],
+            ["data.mean", "(..., 3)", "(2,)"],
         ),
         (
             lambda: mean_log_prob(GOOD, MEAN.double(), SCATTER.double()),
             ValueError,
-            ["statistics", "float64", "float32"],
+            ["data", "float64", "float32"],
         ),
         (
             lambda: mean_log_prob(X.double(), MEAN, SCATTER),
@@ -555,12 +690,12 @@ GOOD = SufficientStatistics(COUNT, MEAN, SCATTER)
         (
             lambda: mean_log_prob(SufficientStatistics.from_data(X[:0]), MEAN, SCATTER),
             ValueError,
-            ["count", "more than 0", "got 0"],
+            ["data", "at least one sample", "none"],
         ),
         (
             lambda: mean_log_prob(SufficientStatistics.from_data(X.expand(4, 3, 2)), MEAN, SCATTER),
             ValueError,
-            ["statistics", "()", "(4,)"],
+            ["data", "()", "(4,)"],
         ),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +21,12 @@ from helpers import (
     expected_gap,
     fit,
     kl_divergence,
+    load_checkpoint,
     load_dataset,
     maximum_likelihood,
     minimum_nll,
+    save_checkpoint,
+    training,
     two_correlated,
 )
 
@@ -181,6 +186,25 @@ def test_an_empty_batch_is_done_at_once():
     assert "converged" in str(history)
 
 
+def test_a_model_moves_only_where_it_must():
+    """A processor by its number is another name, and so the one other device of every machine."""
+    moves = []
+
+    class Moved(GaussianLikelihood):
+        def to(self, *where):
+            moves.append(*where)
+            return super().to(*where)
+
+    data = two_correlated(50)
+    fit(Moved(2, **DOUBLE), data)
+    assert moves == []
+    fit(Moved(2, **DOUBLE), data, device="cpu:0")
+    assert moves == [torch.device("cpu:0")]
+    with pytest.raises(ValueError, match="optimizer"):
+        fit(Moved(2, **DOUBLE), data, device="cpu:0", optimizer="sgd")
+    assert moves[1:] == [torch.device("cpu:0"), torch.device("cpu")]  # and home again
+
+
 def test_a_device_may_be_named():
     model, history = fitted(two_correlated(50), device="cpu")
     assert (model.loc.device.type, history.device) == ("cpu", "cpu")
@@ -200,12 +224,37 @@ def test_limits_are_obeyed():
     assert again.n_steps == 0  # nothing is left to do
 
 
+def test_a_gap_of_just_the_tolerance_is_enough():
+    data = two_correlated(100)
+    _, history = fitted(data, optimizer=torch.optim.Adam, max_steps=4)
+    _, again = fitted(data, optimizer=torch.optim.Adam, tol=history.gap[3].item())
+    assert (again.n_steps, again.converged) == (3, True)
+    assert torch.equal(again.gap, history.gap[:4])
+
+
+def test_a_fit_of_many_goes_on_until_the_last_has_arrived():
+    data = two_correlated(100)
+    for first in (0, 1):  # whichever of both starts at the optimum
+        model = GaussianLikelihood(2, (2,), **DOUBLE)
+        optimum = maximum_likelihood(data)
+        loc, scale_tril = model.loc.detach().clone(), model.scale_tril.detach().clone()
+        loc[first], scale_tril[first] = optimum.loc, optimum.scale_tril
+        model.assign(loc, scale_tril)
+        history = fit(model, data)
+        assert history.gap[0].min() < 1e-10 < history.gap[0].max()
+        assert history.gap[-1].max() <= 1e-10
+        assert history.converged is True
+        model.assign(loc, scale_tril)
+        assert fit(model, data, optimizer=torch.optim.SGD, max_steps=1).converged is False
+
+
 def test_mini_batches_record_at_powers_of_two_and_epochs():
     _, history = fitted(two_correlated(50), batch_size=20, optimizer="adam", max_steps=10)
     assert history.step.tolist() == [0, 1, 2, 3, 4, 6, 8, 9, 10]  # epochs have three batches
 
 
-@pytest.mark.parametrize("numbers", [50, 2**19])  # fetched together: one batch, an epoch
+# Fetched together: less than a batch, which is then fetched whole; one batch; an epoch.
+@pytest.mark.parametrize("numbers", [10, 50, 2**19])
 def test_every_sample_counts_once_in_an_epoch(numbers, monkeypatch):
     from helpers.optimizers import OnlineNaturalGradient
 
@@ -403,6 +452,271 @@ def test_a_file_is_as_good_as_a_tensor(options, tmp_path):
     torch.testing.assert_close(model.scale_tril, expected.scale_tril, rtol=1e-12, atol=1e-12)
 
 
+class Watched(GaussianLikelihood):
+    """Keeps the batches that it is given."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.batches = []
+
+    def forward(self, x, **options):
+        self.batches.append(x)
+        return super().forward(x, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_batches_are_taken_in_the_dtype_of_the_model(dtype, tmp_path):
+    other = torch.float64 if dtype == torch.float32 else torch.float32
+    samples = two_correlated(40).to(other)
+    file = np.memmap(tmp_path / "data.bin", samples.numpy().dtype, "w+", shape=(40, 2))
+    file[:] = samples.numpy()
+    for data, batch_size in ((samples, 10), (file, 10), (samples.split(10), None)):
+        model = Watched(2, dtype=dtype)
+        fit(model, data, optimizer=torch.optim.SGD, batch_size=batch_size, max_steps=2)
+        assert [batch.dtype for batch in model.batches] == [dtype, dtype]
+
+
+# --- the order of the samples --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**62])
+def test_the_order_is_that_of_the_checkpoints_already_written(seed):
+    """A fit that was interrupted under an older version must meet the same batches."""
+    data, model = two_correlated(12), Watched(2, **DOUBLE)
+    options = {"seed": seed} if seed else {}  # which is zero unless said otherwise
+    fit(model, data, optimizer=torch.optim.SGD, batch_size=6, max_steps=4, **options)
+    for epoch in (0, 1):
+        number = (seed * 1_000_003 + epoch) & (2**63 - 1)
+        order = torch.randperm(12, generator=torch.Generator().manual_seed(number))
+        assert torch.equal(torch.cat(model.batches[2 * epoch : 2 * epoch + 2]), data[order])
+
+
+# --- what a checkpoint holds, and when it is written ---------------------------------------------
+
+
+class Interrupting(torch.optim.SGD):
+    """Ctrl-C in one of its steps."""
+
+    after = math.inf
+
+    def __init__(self, parameters):
+        super().__init__(parameters, lr=0.1)
+        self.steps = 0
+
+    def step(self, closure=None):
+        super().step(closure)
+        self.steps += 1
+        if self.steps > self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size", "max_steps"),
+    [
+        (None, None, 100),
+        ("natural-autograd", None, 100),
+        ("lbfgs", None, 1000),
+        ("adam", None, 2000),
+        (torch.optim.SGD, None, 2000),
+        (None, 20, 3),  # one epoch
+        ("adam", 20, 150),  # fifty
+        (torch.optim.SGD, 20, 150),
+    ],
+)
+def test_the_number_of_steps_is_the_one_that_is_promised(
+    optimizer, batch_size, max_steps, monkeypatch
+):
+    class Told(Exception):
+        pass
+
+    def tell(total, show, *, done):
+        raise Told(total, done)
+
+    monkeypatch.setattr(training, "ProgressBar", tell)
+    with pytest.raises(Told) as told:
+        fitted(two_correlated(50), optimizer=optimizer, batch_size=batch_size)
+    assert told.value.args == (max_steps, 0)
+
+
+@pytest.mark.parametrize(("max_steps", "written"), [(7, [0, 3, 6, 7]), (6, [0, 3, 6])])
+def test_a_checkpoint_is_written_about_once_a_second(max_steps, written, tmp_path, monkeypatch):
+    now, steps = 100.0, []
+
+    class HalfASecond(Interrupting):
+        def step(self, closure=None):
+            nonlocal now
+            super().step(closure)
+            now += 0.5  # so the second step ends after just a second, the third after more
+
+    def spy(path, state):
+        steps.append(state["n_steps"])
+        save_checkpoint(path, state)
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(training, "save_checkpoint", spy)
+    options = {"optimizer": HalfASecond, "max_steps": max_steps, "checkpoint": tmp_path / "fit.pt"}
+    fitted(two_correlated(20), **options)
+    assert steps == written
+    assert load_checkpoint(tmp_path / "fit.pt")["n_steps"] == max_steps
+    fitted(two_correlated(20), **options)  # nothing is left to do, and nothing to write
+    assert steps == written
+
+
+def test_a_fit_interrupted_in_its_first_step_has_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(Interrupting, "after", 0)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(two_correlated(20), optimizer=Interrupting, checkpoint=tmp_path / "fit.pt")
+    state = load_checkpoint(tmp_path / "fit.pt")
+    assert (state["n_steps"], state["model"]["loc"].tolist()) == (0, [0.0, 0.0])
+    assert state["settings"]["tol"] == 1e-10  # what is promised
+
+
+def test_the_bar_goes_on_where_the_fit_does(tmp_path, monkeypatch):
+    bars, bar_of = [], training.ProgressBar
+
+    def kept(*arguments, **options):
+        bars.append(bar_of(*arguments, **options))
+        return bars[-1]
+
+    monkeypatch.setattr(training, "ProgressBar", kept)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)  # at every step
+    options = {"optimizer": Interrupting, "max_steps": 9, "checkpoint": tmp_path / "fit.pt"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupting, "after", 4)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(two_correlated(20), **options)
+    assert (bars[0].total, bars[0].done) == (9, 4)
+    monkeypatch.setattr(bar_of, "advance", lambda self: None)
+    fitted(two_correlated(20), **options)
+    assert (bars[1].total, bars[1].done) == (9, 4)
+
+
+@pytest.mark.parametrize("optimizer", ["natural", "natural-autograd"])
+def test_a_fit_that_converged_is_not_gone_on_with(optimizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)  # the last is from within the loop
+    data, path = random_samples(3, 30, 2) * torch.tensor([1.0, 10.0]) + 5, tmp_path / "fit.pt"
+    runs = []
+    for _ in range(2):
+        model = GaussianLikelihood(2, (3,), **DOUBLE)
+        runs.append((model, fit(model, data, optimizer=optimizer, checkpoint=path)))
+    (first, history), (second, again) = runs
+    assert again.n_steps == history.n_steps > 1
+    assert again.converged is True
+    assert torch.equal(first.scale_tril, second.scale_tril)
+    assert torch.equal(first.loc, second.loc)
+    assert torch.equal(load_checkpoint(path)["model"]["loc"], first.loc)
+
+
+def test_a_fit_of_many_is_converged_when_the_last_is(tmp_path):
+    """Also one that is taken up again, with no step left."""
+    data = two_correlated(100)
+    optimum = maximum_likelihood(data)
+    for there in (0, 1):
+        options = {
+            "optimizer": Interrupting,
+            "max_steps": 3,
+            "checkpoint": tmp_path / f"{there}.pt",
+        }
+        for _ in range(2):
+            model = GaussianLikelihood(2, (2,), **DOUBLE)
+            loc, scale_tril = model.loc.detach().clone(), model.scale_tril.detach().clone()
+            loc[there], scale_tril[there] = optimum.loc, optimum.scale_tril
+            model.assign(loc, scale_tril)
+            assert fit(model, data, **options).converged is False
+
+
+def test_an_empty_batch_is_still_done_when_it_is_taken_up_again(tmp_path):
+    for _ in range(2):
+        model = GaussianLikelihood(2, (0,))
+        history = fit(model, torch.zeros(0, 9, 2), checkpoint=tmp_path / "fit.pt")
+        assert (history.n_steps, history.converged) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "n_steps", "last"),
+    [({}, 4, 5), ({}, 6, 5), ({"batch_size": 5}, 3, 4), ({"batch_size": 5}, -1, 4)],
+)
+def test_steps_of_a_checkpoint_lie_between_its_records_and_the_end(
+    options, n_steps, last, tmp_path, monkeypatch
+):
+    """Batches record the steps 0, 1, 2 and 4; a fifth step is the end of both."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
+    options = {**options, "optimizer": Interrupting, "max_steps": 5, "checkpoint": tmp_path / "a"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupting, "after", last)
+        with pytest.raises(KeyboardInterrupt) if last == 4 else contextlib.nullcontext():
+            fitted(DATA, **options)
+    state = load_checkpoint(tmp_path / "a")
+    assert state["n_steps"] == last
+    save_checkpoint(tmp_path / "a", {**state, "n_steps": n_steps})
+    words = f"checkpoint: expected n_steps from {last} to 5, got {n_steps}"
+    fails(GaussianLikelihood(2, **DOUBLE), DATA, options, ValueError, [words])
+
+
+def test_other_data_are_noticed_in_a_single_column(tmp_path):
+    path, data = tmp_path / "fit.pt", two_correlated(50)
+    fitted(data, checkpoint=path)
+    for column in (0, 1):
+        other = data.clone()
+        other[:, column] += 1e-3  # the mean alone tells
+        with pytest.raises(ValueError, match="checkpoint: .*other data"):
+            fitted(other, checkpoint=path)
+
+
+@pytest.mark.parametrize("kind", ["likelihood", "mean squared error"])
+def test_what_another_machine_may_make_of_the_data(kind, tmp_path):
+    """A thousand roundings of each entry's own scale: half of it fits, and twice of it does not."""
+    units = np.array([[1.0, 1e-3, 1e4], [1e2, 1.0, 1e-2]])  # of two models, in three columns
+    data = random_samples(2, 30, 3) * torch.from_numpy(units)[:, None] - 2
+    target = torch.stack([torch.cov(each.T) for each in data])
+    if kind == "likelihood":
+        model, given, name = GaussianLikelihood(3, (2,), **DOUBLE), data, "scatter"
+    else:
+        model, given, name = CovarianceLearner(3, (2,), **DOUBLE), target, "target"
+    path, start = tmp_path / "fit.pt", copy.deepcopy(model.state_dict())
+    fit(model, given, checkpoint=path)
+    state = load_checkpoint(path)
+    matrix = state["data"][name].numpy()
+    deviation = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
+    rounding = 1000 * 2.0**-52
+    allowed = {name: rounding * deviation[:, :, None] * deviation[:, None, :]}
+    if kind == "likelihood":
+        mean = state["data"]["mean"].numpy()
+        allowed["mean"] = rounding * (np.abs(mean) + deviation)
+
+    def try_with(part, change):
+        there = {**state["data"], part: state["data"][part] + torch.from_numpy(change)}
+        save_checkpoint(path, {**state, "data": there})
+        model.load_state_dict(start)
+        fit(model, given, checkpoint=path)
+
+    for part, limits in allowed.items():
+        try_with(part, limits / 2)
+        try_with(part, -limits / 2)
+        for index in np.ndindex(limits.shape):
+            one = np.zeros_like(limits)
+            one[index] = 2 * limits[index]
+            with pytest.raises(ValueError, match="checkpoint: .*other data"):
+                try_with(part, one)
+
+
+def test_a_thousand_roundings_are_allowed_and_no_more(tmp_path):
+    """Of a mean of zero, so that the number itself is not rounded."""
+    data = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]]).double()  # a scatter of 4 I
+    path = tmp_path / "fit.pt"
+    fitted(data, checkpoint=path)
+    state = load_checkpoint(path)
+
+    def try_with(share):
+        mean = torch.full((2,), share * 1000 * 2.0**-52 * 2, dtype=torch.float64)
+        save_checkpoint(path, {**state, "data": {**state["data"], "mean": mean}})
+        fitted(data, checkpoint=path)
+
+    try_with(0.9995)
+    with pytest.raises(ValueError, match="checkpoint: .*other data"):
+        try_with(1.0005)
+
+
 # --- what is wrong -------------------------------------------------------------------------------
 
 DATA = two_correlated(20)
@@ -412,9 +726,8 @@ REPEATED[:, 1] = REPEATED[:, 0]
 WITH_NAN[4, 1] = math.nan
 WITH_INF[0, 0] = math.inf
 STATISTICS = SufficientStatistics.from_data(DATA)
-NAN_STATISTICS = SufficientStatistics(
-    STATISTICS.count, STATISTICS.mean * math.nan, STATISTICS.scatter
-)
+NAN_STATISTICS = SufficientStatistics.from_data(DATA)
+NAN_STATISTICS.mean.fill_(math.nan)  # after they were made, or they would have been refused
 
 BAD_DATA = {
     "None": (None, TypeError, ["data", "torch.Tensor or numpy.ndarray", "None"]),
@@ -533,6 +846,44 @@ def test_batches_that_run_dry_are_noticed():
 
     words = ["data", "4 batches at every epoch", "got 0"]
     fails(GaussianLikelihood(2, **DOUBLE), Dry(), {"optimizer": "adam"}, ValueError, words)
+
+
+class Shorter:
+    """Four batches, and from a certain pass on three."""
+
+    def __init__(self, passes):
+        self.passes = passes
+
+    def __iter__(self):
+        self.passes -= 1
+        return iter(DATA.split(5)[: 4 if self.passes >= 0 else 3])
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3])  # the first is that for the exact optimum
+def test_batches_that_become_fewer_are_noticed(passes):
+    words = ["data: expected 4 batches at every epoch, as in the first pass, got 3"]
+    model = GaussianLikelihood(2, **DOUBLE)
+    fails(model, Shorter(passes), {"optimizer": "adam"}, ValueError, words)
+
+
+def test_batches_may_be_gone_on_with_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1.0)
+    options = {"optimizer": Interrupting, "max_steps": 9}
+    expected, _ = fitted(DATA.split(5), **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupting, "after", 6)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(DATA.split(5), checkpoint=tmp_path / "fit.pt", **options)
+    resumed, _ = fitted(DATA.split(5), checkpoint=tmp_path / "fit.pt", **options)
+    assert torch.equal(resumed.scale_tril, expected.scale_tril)
+    # The rest of an epoch is counted together with what was had of it before.
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupting, "after", 6)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(DATA.split(5), checkpoint=tmp_path / "other.pt", **options)
+    words = ["data: expected 4 batches at every epoch, as in the first pass, got 3"]
+    options["checkpoint"] = tmp_path / "other.pt"
+    fails(GaussianLikelihood(2, **DOUBLE), Shorter(1), options, ValueError, words)
 
 
 def test_batches_have_a_size_already():

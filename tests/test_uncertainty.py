@@ -35,6 +35,7 @@ def simulated():
 @pytest.mark.parametrize(("dim", "count"), [(1, 2), (2, 5), (4, 14), (13, 104), (30, 495)])
 def test_free_parameters_are_counted(dim, count):
     assert n_free_parameters(dim) == count == dim + len(torch.tril_indices(dim, dim).T)
+    assert type(n_free_parameters(dim)) is int
 
 
 def test_expected_gap_is_what_simulation_finds(simulated):
@@ -74,7 +75,9 @@ def test_standard_errors_by_hand():
     assert mean_standard_error(sigma, 100).tolist() == pytest.approx([0.2, 0.3], rel=1e-15)
     batch = sigma.expand(3, 2, 2)
     assert covariance_standard_error(batch, 50).shape == (3, 2, 2)
-    assert mean_standard_error(batch.float(), 50).dtype == torch.float32
+    of_means = mean_standard_error(batch.float(), 100)
+    assert (of_means.shape, of_means.dtype) == ((3, 2), torch.float32)
+    assert of_means[2].tolist() == pytest.approx([0.2, 0.3], rel=1e-6)  # float32
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,15 @@ def test_the_limits_of_a_verdict():
     assert Verdict(0.01, 1.0).negligible
     assert not Verdict(0.0101, 1.0).negligible
     assert "adds" in Verdict(1.0, 1.0).meaning
+    assert str(Verdict(1e-12, 1e-10)).startswith(
+        "gap 1.00e-12 nats, sampling error 1.00e-10 (0.01 "
+    )
+
+
+def test_a_verdict_is_checked_once_and_stays():
+    verdict = Verdict(0.01, 1.0)
+    with pytest.raises(AttributeError, match="cannot assign to field 'gap'"):
+        verdict.gap = math.nan
 
 
 def test_the_worst_of_a_batch_is_judged():

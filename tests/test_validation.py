@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from helpers import two_correlated
 from helpers.validation import (
     as_covariance,
     as_device,
@@ -16,10 +18,13 @@ from helpers.validation import (
     as_file,
     as_free_numbers,
     as_gaussian,
+    as_loc_and_scale_tril,
     as_samples,
     as_scale_tril,
     as_square,
+    as_symmetric,
     as_tensor,
+    as_unread_samples,
     cholesky_factor,
     common_batch_shape,
     refuse_overflow,
@@ -36,6 +41,7 @@ from helpers.validation import (
     require_semidefinite,
     require_shape,
     require_text,
+    require_variance,
     try_cholesky,
 )
 
@@ -197,6 +203,78 @@ def with_value(value: float, index: tuple[int, ...]) -> torch.Tensor:
             ValueError,
             ["log_diagonal:", "float32 can hold", "got -800"],
         ),
+        (
+            lambda: as_free_numbers(torch.tensor([[0.0, -800.0], [1.0, 2.0]]), torch.zeros(2, 1)),
+            ValueError,
+            ["log_diagonal:", "float32 can hold", "got -800"],
+        ),
+        (
+            lambda: as_free_numbers(torch.tensor([0.0, math.nan]), torch.zeros(1)),
+            ValueError,
+            ["log_diagonal:", "finite values", "nan at index (1,)"],
+        ),
+        (
+            lambda: as_free_numbers(torch.zeros(0), torch.zeros(0)),
+            ValueError,
+            ["below_diagonal:", "0 variables", "(0,)"],
+        ),
+        (
+            lambda: as_unread_samples(np.ones((3, 2), int), "a"),
+            ValueError,
+            ["a:", "float32 or float64", "int64"],
+        ),
+        (
+            lambda: as_scale_tril(torch.diag(torch.tensor([3.0, -2.0]))),
+            ValueError,
+            ["scale_tril:", "positive diagonal", "got -2"],
+        ),
+        (
+            lambda: as_gaussian(SimpleNamespace(loc=EYE[0]), "p"),
+            TypeError,
+            ["p:", "loc and scale_tril", "namespace(loc="],
+        ),
+        (
+            lambda: as_loc_and_scale_tril(torch.zeros(3, 2), EYE.expand(2, 2, 2)),
+            ValueError,
+            ["loc:", "(2,) of scale_tril", "got (3,)"],
+        ),
+        (
+            lambda: as_covariance(torch.diag(torch.tensor([3.0, -2.0])), "a"),
+            ValueError,
+            ["a:", "variances", "got -2"],
+        ),
+        (
+            lambda: as_symmetric(torch.tensor([[-1.0, 0.5], [0.0, -1.0]]), "a"),
+            ValueError,
+            ["a:", "symmetric", "up to 0.5"],
+        ),
+        (
+            lambda: require_answer(torch.tensor([1.0, -math.inf, math.inf]), "x", "sum"),
+            ValueError,
+            ["x:", "got -inf"],
+        ),
+        (
+            lambda: require_semidefinite(torch.tensor([[[1.0]], [[-2.0]], [[-1.0]]]), "a"),
+            ValueError,
+            ["a:", "eigenvalue -2,"],
+        ),
+        (
+            # A constant column stays in its own units: the eigenvalue is (1 - sqrt(5)) / 2.
+            lambda: require_semidefinite(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), "a"),
+            ValueError,
+            ["a:", "eigenvalue -0.618,"],
+        ),
+        (
+            lambda: require_variance(torch.tensor([1.0, -2.0, 3.0]), "a"),
+            ValueError,
+            ["a:", "positive definite", "variance -2 in"],
+        ),
+        (
+            lambda: two_correlated(2**39 + 1),
+            ValueError,
+            ["n:", f"from 1 to {2**39}", f"got {2**39 + 1}"],
+        ),
+        (lambda: require_number(math.inf, "x"), ValueError, ["x:", "a finite number, got inf"]),
     ],
 )
 def test_bad_input_is_named(call, error, words):
@@ -288,6 +366,7 @@ def test_an_answer_that_overflows_is_refused_unless_told_otherwise():
         square(large)
     assert square(large, validate_args=False).tolist() == [1.0, math.inf]
     assert square(large.double()).isfinite().all()
+    assert square.__name__ == "square"
     # The sum overflows, and none of its terms does.
     assert square(torch.full((4,), 1.8e19)).isfinite().all()
 
@@ -301,3 +380,122 @@ def test_a_singular_matrix_in_any_units_is_a_covariance():
     hidden = torch.block_diag(torch.tensor([[1e30]]), torch.tensor([[1.0, 1.5], [1.5, 1.0]]))
     with pytest.raises(ValueError, match="eigenvalue -0.5"):
         require_semidefinite(hidden, "a")
+
+
+def test_a_long_value_is_cut():
+    with pytest.raises(TypeError) as caught:
+        as_tensor("b" * 90, "a")
+    assert str(caught.value).partition(", got ")[2] == "str '" + "b" * 75
+
+
+def test_the_largest_asymmetry_is_64_units_in_the_last_place():
+    eps = torch.finfo(torch.float32).eps
+
+    def matrix(units):
+        return torch.tensor([[1.0, units * eps], [0.0, 1.0]])
+
+    as_symmetric(matrix(64), "a")
+    with pytest.raises(ValueError, match="symmetric"):
+        as_symmetric(matrix(65), "a")
+    as_symmetric(-EYE, "a")  # variances only where they are asked for
+
+
+def test_the_most_negative_eigenvalue_is_64_units_in_the_last_place():
+    eps = torch.finfo(torch.float32).eps
+    one = torch.ones(3, 5, 1, 1)  # the batch does not count, the single column does
+    require_semidefinite(one * (-64 * eps), "a")
+    with pytest.raises(ValueError, match="eigenvalue"):
+        require_semidefinite(one * (-65 * eps), "a")
+    # A small variance hides nothing either.
+    with pytest.raises(ValueError, match=r"eigenvalue -0\.5"):
+        require_semidefinite(torch.tensor([[1.0, 1.5], [1.5, 1.0]]) * 1e-20, "a")
+
+
+def nearly_dependent(units: float, scale: float = 1.0) -> torch.Tensor:
+    """Two columns, the second of which has `units` of its last places left beyond the first."""
+    eps = torch.finfo(torch.float64).eps
+    return torch.tensor([[1.0, 1.0], [1.0, 1.0 + units * eps]], dtype=torch.float64) * scale
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**-40, 2.0**40])
+@pytest.mark.parametrize(("count", "limit"), [(0, 16), (9, 40)])
+def test_how_much_must_be_left_of_a_column(count, limit, scale):
+    # L^-1 diag(sigma) has the squared row 2 / (units eps), and rounding is 4 eps (2 + sqrt(count)):
+    # the second column counts as dependent up to 8 (2 + sqrt(count)) units.
+    assert not try_cholesky(nearly_dependent(limit + 1, scale), count)[1]
+    assert try_cholesky(nearly_dependent(limit - 1, scale), count)[1]
+
+
+def test_without_a_count_only_the_columns_round():
+    assert not try_cholesky(nearly_dependent(17))[1]
+    cholesky_factor(nearly_dependent(17), "a")
+    # Neither of these numbers of elements says how many columns a matrix has.
+    assert not try_cholesky(nearly_dependent(17).expand(5, 5, 2, 2))[1].any()
+    assert try_cholesky(nearly_dependent(15).expand(1, 1, 2, 2))[1].all()
+
+
+def test_dependence_builds_up_over_columns():
+    # About 1e-9 is left to each of the last columns; one such column alone would do no harm.
+    small = 2.0**-15  # its square is the share
+    factor = torch.tensor([[1.0, 0.0, 0.0], [1.0, small, 0.0], [0.0, 1.0, small]]).double()
+    matrix = factor @ factor.mT
+    assert not try_cholesky(matrix[:2, :2])[1]
+    for batch in (matrix, matrix[None], torch.stack([torch.eye(3).double(), matrix])):
+        with pytest.raises(ValueError, match="column 2 has no variance left"):
+            cholesky_factor(batch, "a")
+
+
+def test_the_first_element_that_fails_is_named():
+    batch = torch.stack([EYE, torch.ones(2, 2), -EYE])
+    with pytest.raises(ValueError, match=r"batch element \(1,\): column 1"):
+        cholesky_factor(batch, "a")
+    with pytest.raises(ValueError, match=r"batch element \(0,\): column 0"):
+        cholesky_factor(batch.flip(0), "a")
+
+
+@pytest.mark.parametrize(
+    ("device", "is_there"),
+    [("cuda", True), ("cuda:1", True), ("cuda:2", False), ("mps", True), ("mps:0", True)],
+)
+def test_every_device_that_is_there_is_taken(monkeypatch, device, is_there):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    if is_there:
+        assert as_device(device) == torch.device(device)
+    else:
+        with pytest.raises(ValueError, match=r"there \(cpu, cuda:0, cuda:1, mps\), got 'cuda:2'"):
+            as_device(device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps", "mps:0"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch, device):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=rf"is there \(cpu\), got '{device}'"):
+        as_device(device)
+
+
+def test_small_positive_numbers_are_no_reason_to_refuse():
+    small = torch.tensor([[0.5, 0.0], [0.25, 0.5]])
+    assert as_scale_tril(small) is small
+    assert as_covariance(torch.diag(torch.tensor([0.0, 0.5])), "a") is not None
+    assert require_variance(torch.tensor([0.5]), "a") == 0.5
+    for variance in (0.0, -0.5, math.nan):
+        with pytest.raises(ValueError, match=f"variance {variance:.3g} in"):
+            require_variance(torch.tensor([1.0, variance]), "a")
+    # Each exponential is held, down to 3e-39 and up to 3e38, though their sum is not.
+    for log_diagonal in (torch.full((2,), -88.0), torch.full((2,), 88.5)):
+        assert as_free_numbers(log_diagonal, torch.zeros(1))[0] is log_diagonal
+
+
+def test_tensors_of_a_graph_are_checked_without_a_warning():
+    numbers = torch.ones(2, 2, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        require_finite(numbers, "a")
+        assert require_answer(numbers, "a", "sum") is numbers
+
+
+def test_whether_a_matrix_failed_is_true_or_false():
+    for matrix in (EYE, EYE.expand(3, 2, 2), torch.ones(2, 2)):
+        assert try_cholesky(matrix)[1].dtype == torch.bool
