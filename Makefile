@@ -145,7 +145,7 @@ soak: $(STAMP)  ## fit ten thousand times, and run all notebooks in one server a
 audit: $(AUDIT_STAMP)  ## look up the pinned versions in a database of known vulnerabilities
 	$(RUN) reliability audit $(ARGS)
 
-UV_LOCK = "$(BIN)/uv" pip compile --universal --python-version 3.11.5 --generate-hashes \
+UV_LOCK = "$(BIN)/uv" pip compile --universal --python-version 3.11.0 --generate-hashes \
   --no-config --no-header --no-annotate --quiet --constraints constraints.txt
 
 lock: $(AUDIT_STAMP)  ## write the hashes of what CI installs, after a change of the pins
