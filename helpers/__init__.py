@@ -5,7 +5,7 @@ Modules stand in floors; each imports only from the floors below it.
 0. validation, devices
 1. gaussian, statistics, estimators, uncertainty: mathematics on tensors with batch dimensions
 2. parametrizations: from unconstrained parameters to `scale_tril`
-3. models, checkpoints, history, progress, objectives, optimizers, training
+3. models, checkpoints, interrupts, history, progress, objectives, optimizers, training
 4. datasets, plotting, exercises, source, environment, crossover, interactive: what serves the
    notebooks
 

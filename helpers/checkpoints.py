@@ -25,6 +25,9 @@ except ImportError:  # Windows
 
 FORMAT = "covariance-course fit 2"
 BEGINNING = b"PK\x03\x04"  # of every zip archive, which is what torch.save writes
+MEMBER = b"archive/data.pkl"  # its first, named in its first bytes; other archives hold others
+FOREIGN = "is no checkpoint of this course; name another file"
+WAY_OUT = "name another file, or delete this one to start anew"
 PLAIN = (type(None), bool, int, float, str)
 
 
@@ -90,18 +93,23 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         state = torch.load(content, map_location="cpu", weights_only=True)
         _require_compact(state)
     except Exception as error:  # damage shows in a dozen types, from BadZipFile to IndexError
+        # What is not ours may be dear to somebody: nothing is said about deleting it.
+        is_ours = MEMBER in content.getvalue()[:100]
+        what = f"cannot be read; {WAY_OUT}" if is_ours else FOREIGN
         raise ValueError(
-            f"checkpoint: expected a file written by fit, got {str(path)!r}, which cannot be read; "
-            f"delete it to start anew"
+            f"checkpoint: expected a file written by fit, got {str(path)!r}, which {what}"
         ) from error
     found = state.get("format") if isinstance(state, dict) else None
     if found != FORMAT:
-        came = f"format {found!r}" if isinstance(found, str) else "no checkpoint of this course"
+        what = f"is of format {found!r}; {WAY_OUT}" if _is_a_format(found) else FOREIGN
         raise ValueError(
-            f"checkpoint: expected a file of format {FORMAT!r}, got {str(path)!r}, which is "
-            f"{came}; name another file, or delete this one to start anew"
+            f"checkpoint: expected a file of format {FORMAT!r}, got {str(path)!r}, which {what}"
         )
     return state
+
+
+def _is_a_format(found: Any) -> bool:
+    return isinstance(found, str) and found.startswith(FORMAT.rstrip("0123456789"))
 
 
 def as_checkpoint_path(path: Any, name: str = "checkpoint") -> Path:

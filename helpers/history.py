@@ -82,13 +82,6 @@ class History:
         if self.count is not None:
             require_count(self.count, "count")
 
-    @classmethod
-    def of_fit(cls, **parts: Any) -> History:
-        """What `fit` recorded and checked row by row: to look at all of it again takes longer."""
-        made = object.__new__(cls)
-        made.__dict__.update(parts)
-        return made
-
     @property
     def n_steps(self) -> int:
         """Steps taken in all."""
@@ -102,7 +95,10 @@ class History:
     @property
     def verdict(self) -> Verdict | None:
         """The final gap, the worst of a batch, beside the sampling error."""
-        return None if self.count is None else judge(self.gap[-1], self.dim, self.count)
+        if self.count is None:
+            return None
+        # Rounding may leave it below zero, in float32 by more than `judge` lets pass.
+        return judge(self.gap[-1].clamp(min=0), self.dim, self.count)
 
     def __str__(self) -> str:
         worst = self.gap[-1].max().item() if self.gap[-1].numel() else 0.0
@@ -142,11 +138,17 @@ class Recorder:
     def state_dict(self) -> dict[str, Any]:
         """All rows as tensors on the CPU."""
         return {
-            "step": torch.tensor(self.rows["step"], dtype=torch.int64),
+            "step": torch.tensor(self.rows["step"], dtype=torch.int64, device="cpu"),
             "loss": torch.stack(self.rows["loss"]).cpu(),
             "gap": torch.stack(self.rows["gap"]).cpu(),
-            "time": torch.tensor(self.rows["time"], dtype=torch.float64),
+            "time": torch.tensor(self.rows["time"], dtype=torch.float64, device="cpu"),
         }
+
+    def history(self, **about: Any) -> History:
+        """The rows with what a fit says about itself, which checked each of them as it came."""
+        made = object.__new__(History)  # to look at all of them again takes microseconds
+        made.__dict__.update(self.state_dict(), **about)
+        return made
 
     def load_state_dict(self, state: dict[str, Any], batch_shape: Sequence[int]) -> None:
         """Go on from rows that `state_dict` returned; ValueError if they are none."""

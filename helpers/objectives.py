@@ -13,12 +13,13 @@ from helpers.devices import to_device, widest_dtype
 from helpers.estimators import estimate
 from helpers.gaussian import Gaussian, divergence, entropy, kl_divergence
 from helpers.models import CovarianceLearner, CovarianceModel, GaussianLikelihood
-from helpers.statistics import SufficientStatistics, collect_batches, unwrap
+from helpers.statistics import SufficientStatistics, collect_batches, refuse_large, unwrap
 from helpers.validation import (
     as_covariance,
     as_tensor,
     as_unread_samples,
     cholesky_factor,
+    is_table,
     require_broadcastable,
     require_finite,
     require_shape,
@@ -71,7 +72,9 @@ class LikelihoodObjective:
 
     def training_data(self, dtype: torch.dtype) -> SufficientStatistics:
         """What a full-batch loss is computed from: the statistics, which are all it needs."""
-        return self.statistics.to(dtype)  # which refuses what a narrower dtype cannot hold
+        if dtype != self.statistics.scatter.dtype:
+            refuse_large(self.statistics.scatter.to(dtype), "data")
+        return self.statistics.to(dtype)
 
     def gap(self, model: Any, inverse: Tensor | None = None) -> Tensor:
         """Loss above its minimum, shape batch_shape, of anything with loc and scale_tril.
@@ -143,7 +146,7 @@ class CountedBatches:
 def is_stream(data: Any) -> bool:
     """Whether data come in batches rather than in one piece."""
     in_one_piece = isinstance(data, (Tensor, np.ndarray, SufficientStatistics, str, bytes))
-    return isinstance(data, Iterable) and not in_one_piece
+    return isinstance(data, Iterable) and not in_one_piece and not is_table(data)
 
 
 Objective = LikelihoodObjective | MeanSquaredErrorObjective

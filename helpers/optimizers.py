@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from helpers.checkpoints import require_entry, require_tensor_entry
+from helpers.checkpoints import WAY_OUT, require_entry, require_tensor_entry
 from helpers.gaussian import solve_for_inverse
 from helpers.models import CovarianceModel, GaussianLikelihood, require_trainable
 from helpers.objectives import LikelihoodObjective, Objective
@@ -409,7 +409,8 @@ class GradientDescent(Stepper):
         expected, actual = self.hyperparameters, require_entry(state, "hyperparameters", str)
         if actual != expected:
             raise ValueError(
-                f"checkpoint: expected one of a fit with {self.name}({expected}), got {actual}"
+                f"checkpoint: expected one of a fit with {self.name}({expected}), got {actual}; "
+                f"{WAY_OUT}"
             )
         optimizer = require_entry(state, "optimizer", dict)
         try:

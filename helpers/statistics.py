@@ -145,7 +145,8 @@ class SufficientStatistics:
             If there is no batch, if one is no float array, does not match those before it, or
             holds a NaN or an infinity; the message counts batches from 0.
         """
-        if isinstance(batches, (str, Tensor, np.ndarray)) or not isinstance(batches, Iterable):
+        is_one = isinstance(batches, (str, Tensor, np.ndarray)) or hasattr(batches, "to_numpy")
+        if is_one or not isinstance(batches, Iterable):
             raise TypeError(
                 f"batches: expected an iterable of torch.Tensor or numpy.ndarray, "
                 f"got {type(batches).__name__}"
@@ -417,7 +418,7 @@ def _from_samples(data: Any, name: str, dtype: torch.dtype | None) -> Sufficient
     # A NaN or an infinity anywhere in the data has reached the scatter: no pass of its own.
     if not math.isfinite(statistics.scatter.detach().sum()):
         _require_finite_samples(data, name)
-        require_finite(statistics.scatter, f"{name}: scatter matrix")
+        refuse_large(statistics.scatter, name)
     return statistics
 
 
@@ -514,8 +515,9 @@ def collect_batches(
         total = total._merge(_from_samples(samples, f"{name}[{i}]", dtype)._in(wide))
     if total is None:
         raise ValueError(f"{name}: expected at least one batch, got none")
-    require_finite(total.scatter, f"{name}: scatter matrix")
-    return total._in(dtype)
+    narrow = total._in(dtype)
+    refuse_large(narrow.scatter, name)
+    return narrow
 
 
 def _require_counts_of(scatter: Tensor, count: Any) -> None:
@@ -559,6 +561,16 @@ def _require_finite_samples(data: Any, name: str) -> None:
             *element, row, column = bad[0].tolist()
             index = (*element, rows.start + row, column)
             raise ValueError(f"{name}: expected finite values, got {data[index]} at index {index}")
+
+
+def refuse_large(scatter: Tensor, name: str) -> None:
+    """Raise ValueError if finite samples have left a scatter that is not."""
+    if not bool(torch.isfinite(scatter.detach()).all()):
+        dtype = str(scatter.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{name}: expected numbers whose squares {dtype} can hold, got some that are too large "
+            f"for {dtype}: rescale them, for example by other units"
+        )
 
 
 def _outer(vector: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from helpers.checkpoints import (
+    WAY_OUT,
     as_checkpoint_path,
     load_checkpoint,
     require_entry,
@@ -24,6 +26,7 @@ from helpers.checkpoints import (
 from helpers.devices import widest_dtype
 from helpers.gaussian import rows_of_a_chunk
 from helpers.history import History, Recorder
+from helpers.interrupts import Interrupts
 from helpers.models import CovarianceModel, GaussianLikelihood, require_trainable
 from helpers.objectives import Objective, make_objective
 from helpers.optimizers import Stepper, make_stepper
@@ -86,7 +89,8 @@ def fit(
     progress : bool, optional
         Show a progress bar; by default only when the work takes over two seconds.
     checkpoint : str or Path, optional
-        A file to which the state is written at the start, about once a second, and at the end.
+        A file to which the state is written at the start, about once a second, at the end, and
+        when Ctrl-C stops the fit.
         Where it is there already, the fit goes on from it: to the same bits on the same machine,
         to rounding on another, provided that batches come in the same order at every epoch.
 
@@ -109,8 +113,10 @@ def fit(
     Notes
     -----
     Ctrl-C and the stop button of a notebook raise KeyboardInterrupt; the model keeps what it has
-    learnt. SIGTERM and SIGKILL end the process at once. After any of them the same call goes on
-    from the checkpoint, which is about a second old.
+    learnt. With a checkpoint they wait for the end of the step, so that model and file agree; who
+    presses twice waits for nothing, and the file stays as it was. SIGTERM and SIGKILL end the
+    process at once. After any of them the same call goes on from the checkpoint, which is at most
+    about a second old.
     """
     device = _check(model, batch_size, device, tol, seed)
     if checkpoint is not None:
@@ -169,6 +175,7 @@ class _Run:
         self.checkpoint = checkpoint
         self.device = model.scale.log_diagonal.device
         self.recorder = Recorder(self.device)
+        self.interrupts = Interrupts()
         self.n_steps = 0
         self.n_saved: int | None = None  # steps in the checkpoint
         self.worst_gap = math.inf
@@ -176,18 +183,24 @@ class _Run:
     def train(self, n_batches: int | None, progress: bool | None) -> History:
         """Step until the gap is small enough or the steps are used up."""
         try:
-            self._loop(n_batches, progress)
+            with nullcontext() if self.checkpoint is None else self.interrupts.deferred():
+                self._loop(n_batches, progress)
+            if self.n_saved != self.n_steps:
+                self._save()
+        except KeyboardInterrupt:
+            self._save_between_steps()
+            raise
         finally:
             self.stepper.write()  # who interrupts keeps what was learnt
-        if self.n_saved != self.n_steps:
-            self._save()
         return self._history(converged=self.worst_gap <= self.settings["tol"])
 
     def _loop(self, n_batches: int | None, progress: bool | None) -> None:
         max_steps, tol = self.settings["max_steps"], self.settings["tol"]
         batches = self._batches(n_batches)
         if not self.recorder.rows["step"]:
+            self.interrupts.hold()
             self._record()
+            self.interrupts.release()
             self._save()  # so that a fit interrupted in its first second begins where it began
         saved = time.monotonic()
         with ProgressBar(max_steps, progress, done=self.n_steps) as bar:
@@ -195,12 +208,15 @@ class _Run:
                 if n_batches is None and self.worst_gap <= tol:
                     break
                 self.recorder.start()
-                self._step(next(batches))
+                batch = next(batches)
+                self.interrupts.hold()
+                self._step(batch)
                 self.recorder.stop()
                 self.n_steps += 1
-                bar.advance()
                 if _is_due(self.n_steps, n_batches, max_steps):
                     self._record()
+                self.interrupts.release()
+                bar.advance()
                 if self.checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = time.monotonic()
@@ -213,7 +229,7 @@ class _Run:
             if type(stored) is not type(value) or stored != value:
                 raise ValueError(
                     f"checkpoint: expected one of a fit with {name}={value!r}, "
-                    f"got {name}={stored!r}"
+                    f"got {name}={stored!r}; {WAY_OUT}"
                 )
         self._require_same_data(require_entry(state, "data", dict))
         self.model.load_state_dict(self._model_state(require_entry(state, "model", dict)))
@@ -235,7 +251,9 @@ class _Run:
         for name, own, allowed in _with_rounding(self.objective.fingerprint()):
             stored = require_entry(data, name, Tensor)
             if stored.shape != own.shape or not bool(((stored - own).abs() <= allowed).all()):
-                raise ValueError("checkpoint: expected one of a fit to these data, got other data")
+                raise ValueError(
+                    f"checkpoint: expected one of a fit to these data, got other data; {WAY_OUT}"
+                )
 
     def _model_state(self, stored: dict[str, Any]) -> dict[str, Tensor]:
         """The parameters in a checkpoint, each of the shape and dtype of the model's own."""
@@ -275,10 +293,10 @@ class _Run:
             return
         samples, size = self.objective.samples, self.settings["batch_size"]  # (*batch, n, d)
         # An order that depends on seed and epoch alone, so that a resumed fit meets it again.
-        generator = torch.Generator().manual_seed(
+        generator = torch.Generator("cpu").manual_seed(
             (1_000_003 * self.settings["seed"] + epoch) % 2**63
         )
-        order = torch.randperm(samples.shape[-2], generator=generator)
+        order = torch.randperm(samples.shape[-2], generator=generator, device="cpu")
         # Fetching one batch takes as long as fetching many, and cutting them apart takes no time.
         n_together = max(1, rows_of_a_chunk(samples, samples.shape[:-2]) // size)
         for index in order.split(n_together * size):
@@ -325,9 +343,15 @@ class _Run:
         save_checkpoint(self.checkpoint, state)
         self.n_saved = self.n_steps
 
+    def _save_between_steps(self) -> None:
+        """Save what Ctrl-C stopped, unless it came within a step, which may be half done."""
+        begun = bool(self.recorder.rows["step"])
+        if begun and not self.interrupts.is_held and self.n_saved != self.n_steps:
+            with suppress(OSError):  # the interrupt is what happened; the older file is whole
+                self._save()
+
     def _history(self, *, converged: bool) -> History:
-        return History.of_fit(
-            **self.recorder.state_dict(),
+        return self.recorder.history(
             optimizer=self.stepper.name,
             device=str(self.device),
             converged=converged,

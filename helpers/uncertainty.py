@@ -156,6 +156,13 @@ class Verdict:
         """Check both numbers; ValueError or TypeError if they are none."""
         require_number(self.gap, "gap")
         require_number(self.sampling_error, "sampling_error", above=0)
+        # A minimum is a minimum: below it there is rounding, and what rounding does is negligible.
+        lowest = -max(ROUNDING, NEGLIGIBLE * self.sampling_error)
+        if self.gap < lowest:
+            raise ValueError(
+                f"gap: expected a loss minus its minimum, at least {lowest:.1e} with rounding, "
+                f"got {self.gap:.6g}"
+            )
         if not math.isfinite(self.ratio):
             raise ValueError(
                 f"sampling_error: expected one that a gap of {self.gap:.3g} can be divided by, "
@@ -176,7 +183,8 @@ class Verdict:
         # Digits below the rounding error differ between machines, so they are not shown.
         tiny = self.gap < ROUNDING
         gap = f"below {ROUNDING:.0e}" if tiny else f"{self.gap:.2e}"
-        share = "" if tiny else f" ({self.ratio:.2g} of it)"
+        unit = "of it" if self.ratio < 1 else "times that"
+        share = "" if tiny else f" ({self.ratio:.2g} {unit})"
         return f"gap {gap} nats, sampling error {self.sampling_error:.2e}{share}: {self.meaning}"
 
     @property
@@ -208,10 +216,13 @@ def judge(gap: float | Tensor, dim: int, count: int) -> Verdict:
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, or the gap is not finite.
+        If an argument does not fit, or the gap is not finite, or negative by more than rounding.
     """
     if isinstance(gap, Tensor):
         if not as_tensor(gap, "gap").numel():
             raise ValueError(f"gap: expected at least one, got shape {tuple(gap.shape)}")
-        gap = gap.max().item()
+        worst = gap.max().item()
+        # A difference of losses is off by some roundings of the dtype that they came in.
+        is_rounding = -1000 * torch.finfo(gap.dtype).eps <= worst < 0
+        gap = 0.0 if is_rounding else worst
     return Verdict(require_number(gap, "gap"), expected_gap(dim, count))

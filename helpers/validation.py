@@ -15,6 +15,7 @@ from torch import Tensor
 
 FLOATING = (torch.float32, torch.float64)
 LARGEST_COUNT = 2**63 - 1  # what an int64 holds
+FAR = 1_000_000  # a limit from here on is no help to who is below the other one
 LARGEST_SIZE = 2**40  # numbers in one tensor; as float32 they would take four tebibytes
 
 Parameters = ParamSpec("Parameters")
@@ -36,7 +37,9 @@ def as_tensor(value: Any, name: str) -> Tensor:
         # torch wants native byte order, no negative strides, and warns of read-only memory.
         value = torch.as_tensor(np.require(value, value.dtype.newbyteorder("="), "CW"))
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor or numpy.ndarray, got {_describe(value)}")
+        raise TypeError(
+            f"{name}: expected a torch.Tensor or numpy.ndarray, got {_describe_table(value)}"
+        )
     if value.dtype not in FLOATING:
         raise ValueError(
             f"{name}: expected dtype float32 or float64, got {_dtype_name(value.dtype)}; "
@@ -46,6 +49,30 @@ def as_tensor(value: Any, name: str) -> Tensor:
         came = "one on device meta" if value.is_meta else f"layout {value.layout}"
         raise ValueError(f"{name}: expected a dense tensor that holds its numbers, got {came}")
     return value
+
+
+def is_table(value: Any) -> bool:
+    """Whether numbers stand in a DataFrame or in lists, which no tensor was made of yet."""
+    return hasattr(value, "to_numpy") or _levels_of_lists(value) > 0
+
+
+def _levels_of_lists(value: Any) -> int:
+    """How many lists stand in each other around a number; 0 if there is something else inside."""
+    levels = 0
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+        levels += 1
+    return levels if isinstance(value, (int, float)) else 0
+
+
+def _describe_table(value: Any) -> str:
+    """What came, and how to convert it if that is known."""
+    if hasattr(value, "to_numpy"):
+        return f"a {type(value).__name__}; convert it, for example with .to_numpy()"
+    if levels := _levels_of_lists(value):
+        of = "lists" if levels > 1 else "numbers"
+        return f"a list of {of}; convert it, for example with torch.tensor(...)"
+    return _describe(value)
 
 
 def require_finite(tensor: Tensor, name: str) -> None:
@@ -422,7 +449,7 @@ def require_count(value: Any, name: str, *, minimum: int = 1, maximum: int = LAR
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name}: expected a whole number, got {_describe(value)}")
     if not minimum <= value <= maximum:
-        is_limited = maximum != LARGEST_COUNT or value > maximum
+        is_limited = maximum < FAR or value > maximum
         limit = f"from {minimum} to {maximum}" if is_limited else f"at least {minimum}"
         raise ValueError(f"{name}: expected a whole number {limit}, got {value}")
     return int(value)

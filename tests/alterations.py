@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from nbformat import NotebookNode
@@ -25,13 +26,16 @@ from prose_numbers import (
     altered,
     prose_numbers,
     prose_problems,
+    unit_of,
+    value_of,
 )
 
-from workshop.anatomy import is_code, tags
+from workshop.anatomy import is_code, parts, tags
 
 IGNORED = "nbval-ignore-output"
 INTEGER = re.compile(r"\d+")
 PATCH = 1 / 40  # of the width of a figure
+LONGEST = 10_000_000  # prose has no longer integers
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,37 @@ def prose_trials(notebook: NotebookNode) -> Iterator[Trial]:
             )
             words = source[max(0, found.start - 30) : found.stop + 20]
             yield Trial(f"cell {place}", found.kind, words, "one unit" if noticed else "")
+
+
+def replacement_trials(notebook: NotebookNode) -> Iterator[Trial]:
+    """Each integer that the prose claims, with every other integer of its part in its place.
+
+    The part is that of `Evidence.for_part`: a number that another cell of it shows is the slip that
+    a look for the value alone would let pass.
+    """
+    evidence = Evidence.of(notebook)
+    for part in parts(notebook):
+        others = integers_among(evidence.for_part(part))
+        for cell in part.cells:
+            if cell.cell_type != "markdown" or part.heading in LEFT_OUT:
+                continue
+            for found in filter(is_integer_claim, prose_numbers(cell.source)):
+                for other in others - {int(value_of(found.text))}:
+                    noticed = is_noticed_in_prose(notebook, evidence, cell, found, str(other))
+                    words = cell.source[max(0, found.start - 30) : found.stop + 20]
+                    what = f"{words}: {other}"
+                    yield Trial(part.heading, "replacement", what, "yes" if noticed else "")
+
+
+def integers_among(values: frozenset[Decimal]) -> set[int]:
+    """Those of some numbers that prose would write in digits."""
+    whole = {int(each) for each in values if each == each.to_integral_value()}
+    return {each for each in whole if 0 <= each < LONGEST}
+
+
+def is_integer_claim(found: ProseNumber) -> bool:
+    """Whether a number in the prose is a claim without decimals."""
+    return found.kind == "claim" and found.text[-1].isdigit() and unit_of(found.text) == 1
 
 
 def is_noticed_in_prose(

@@ -21,9 +21,14 @@ that is written in digits is of one of these kinds:
 ``claim``
     Everything else. It must be held.
 
-The references at the end are left out, with their years and pages, and so are numbers in words. Not
-held are constants of formulas, and references in words, which may lead to a wrong place that is
-there: nothing that is computed says which place, or which formula, is meant.
+Not held are
+
+- the references at the end, with their years and pages;
+- constants of formulas, and references in words, which may lead to a wrong place that is there:
+  nothing that is computed says which place, or which formula, is meant;
+- numbers in words, as in "five standard errors" or "a hundredth". Those that state a result are
+  tied as below: neither the words nor the line can be altered alone. That the words say what the
+  line says was checked by a reader. Other numbers in words may be anything.
 
 A claim is held by the cells of its own part (a section, an exercise), and in the recap and the like
 by those of the whole notebook: by their outputs, and by the numbers in their code. It is held
@@ -32,6 +37,8 @@ by those of the whole notebook: by their outputs, and by the numbers in their co
   digit does not, so that a slip would be seen; or
 - if ``tests/data/prose_numbers.toml`` ties its words to a line of code or output, in any cell of
   the notebook or in a file. Both must stand there, letter by letter, and the number in the line.
+  A claim needs this where cells of its part show integers that could be exchanged for it: with a
+  tie they cannot. Each number among tied words must stand in one of their lines.
 
 The words for figures in ``docs/alt_text.toml`` are held in the same way, by the section that draws
 the figure.
@@ -308,15 +315,33 @@ def is_held(text: str, values: frozenset[Decimal], percent: bool) -> bool:
     return not any(stands_in(each, values, percent) for each in altered(text))
 
 
-def is_tied(found: ProseNumber, source: str, own: list[Tie]) -> bool:
-    """Whether a number is among words that are tied to a line in which its value stands."""
-    percent = is_percent(found, source)
-    return any(
-        match.start() <= found.start < found.stop <= match.end()
-        and stands_in(found.text, values_in_line(tie.line), percent, digits=1)
+@cache
+def places(words: str, source: str) -> tuple[tuple[int, int], ...]:
+    """Where words stand that do not end, or begin, within a number."""
+    pattern = rf"(?<!\d){re.escape(words)}(?![.,]?\d)"
+    return tuple(match.span() for match in re.finditer(pattern, source))
+
+
+def ties_of(found: ProseNumber, source: str, own: list[Tie]) -> list[Tie]:
+    """The ties among whose words a number is."""
+    return [
+        tie
         for tie in own
-        for match in re.finditer(re.escape(tie.prose), source)
-    )
+        for start, stop in places(tie.prose, source)
+        if start <= found.start < found.stop <= stop
+    ]
+
+
+def is_claim_held(
+    found: ProseNumber, source: str, values: frozenset[Decimal], own: list[Tie]
+) -> bool:
+    """Whether its value stands in a line that its words are tied to; without ties, in its part."""
+    percent = is_percent(found, source)
+    tied = ties_of(found, source, own)
+    if not tied:
+        return is_held(found.text, values, percent)
+    lines = [values_in_line(tie.line) for tie in tied]
+    return any(stands_in(found.text, each, percent, digits=1) for each in lines)
 
 
 def is_percent(found: ProseNumber, source: str) -> bool:
@@ -343,13 +368,11 @@ def unheld_in(
     source: str, values: frozenset[Decimal], standing: list[Tie]
 ) -> tuple[list[str], set[Tie]]:
     """The claims of a text that nothing holds, each with words around it, and the ties it uses."""
-    here = [tie for tie in standing if tie.prose in source]
+    here = [tie for tie in standing if places(tie.prose, source)]
     loose = [
         f"no cell holds {found.text} in '{words_around(found, source)}'"
         for found in prose_numbers(source)
-        if found.kind == "claim"
-        and not is_tied(found, source, here)
-        and not is_held(found.text, values, is_percent(found, source))
+        if found.kind == "claim" and not is_claim_held(found, source, values, here)
     ]
     return loose, set(here)
 

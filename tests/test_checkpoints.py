@@ -9,7 +9,9 @@ import os
 import pickle
 import random
 import re
+import signal
 import sys
+import threading
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -167,6 +169,7 @@ def test_another_fit_is_refused(data, options, words, tmp_path):
     with pytest.raises(ValueError, match="checkpoint") as caught:
         fit(model, data, **{**settings, **options})
     assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert str(caught.value).endswith("; name another file, or delete this one to start anew")
     assert torch.equal(model.scale_tril, torch.eye(2).double())
 
 
@@ -177,7 +180,9 @@ def test_another_learning_rate_is_refused(tmp_path):
         fitted(DATA, optimizer=partial(torch.optim.SGD, lr=rate), max_steps=3, checkpoint=path)
 
     train(0.1)
-    with pytest.raises(ValueError, match=r"checkpoint: .*SGD.*'lr': 0.2.* got .*'lr': 0.1"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint: .*SGD.*'lr': 0.2.* got .*'lr': 0.1.*; name another file"
+    ):
         train(0.2)
 
 
@@ -218,7 +223,7 @@ def test_a_file_with_code_is_refused_and_the_code_is_not_run(tmp_path, monkeypat
         lambda: path.write_bytes(pickle.dumps(payload, protocol=2)),
     ):
         write()
-        with pytest.raises(ValueError, match=r"checkpoint: .*cannot be read"):
+        with pytest.raises(ValueError, match=r"checkpoint: .*is no checkpoint of this course"):
             load_checkpoint(path)
         with pytest.raises(ValueError, match=r"checkpoint: .*fit\.pt"):
             fitted(DATA, checkpoint=path)
@@ -272,19 +277,25 @@ def saved(write, *arguments) -> bytes:
     return content.getvalue()
 
 
+NOT_OURS = "which is no checkpoint of this course; name another file$"  # and delete nothing
 FAR, LIST, LOOP = torch.zeros(1).expand(10**12), [1], []
 LOOP.append(LOOP)
 FOREIGN = {
-    "weights": (saved(torch.save, {"weight": torch.zeros(2)}), "no checkpoint of this course"),
-    "one tensor": (saved(torch.save, torch.zeros(2)), "no checkpoint of this course"),
+    "weights": (saved(torch.save, {"weight": torch.zeros(2)}), NOT_OURS),
+    "one tensor": (saved(torch.save, torch.zeros(2)), NOT_OURS),
+    "another program's format": (saved(torch.save, {"format": "onnx 3"}), NOT_OURS),
     "an older format": (
         saved(torch.save, {"format": "covariance-course fit 1"}),
-        r"which is format 'covariance-course fit 1'; name another file, or delete this one",
+        r"which is of format 'covariance-course fit 1'; name another file, or delete this one",
     ),
-    "NumPy": (saved(lambda file: np.save(file, np.zeros(3))), "cannot be read"),
-    "NumPy archive": (saved(lambda file: np.savez(file, x=np.zeros(3))), "cannot be read"),
-    "text": (b"step,loss\n0,1.0\n", "cannot be read"),
-    "nothing": (b"", "cannot be read"),
+    "NumPy": (saved(lambda file: np.save(file, np.zeros(3))), NOT_OURS),
+    "NumPy archive": (saved(lambda file: np.savez(file, x=np.zeros(3))), NOT_OURS),
+    "text": (b"step,loss\n0,1.0\n", NOT_OURS),
+    "nothing": (b"", NOT_OURS),
+    "the beginning of one": (
+        saved(torch.save, {"format": FORMAT})[:300],
+        "cannot be read; name another file, or delete this one to start anew$",
+    ),
     "a bomb": (
         archive({"format": FORMAT, "x": torch.zeros(10_000)}, compressed=""),
         "cannot be read",
@@ -471,6 +482,122 @@ def test_a_fit_interrupted_at_once_begins_where_it_began(tmp_path, monkeypatch):
             fit(model, DATA, **options)
     fit(model, DATA, **options)
     assert torch.equal(model.scale_tril, expected.scale_tril)
+
+
+def with_ctrl_c(monkeypatch, owner, name, *, at: int, times: int = 1, late: bool = False):
+    """Real interrupts in the call of that number, before its work or after it."""
+    calls, method = 0, getattr(owner, name)
+
+    def pressed(*arguments):
+        nonlocal calls
+        calls += 1
+        if late:
+            method(*arguments)
+        for _ in range(times if calls == at else 0):
+            signal.raise_signal(signal.SIGINT)
+        return None if late else method(*arguments)
+
+    monkeypatch.setattr(owner, name, pressed)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_ctrl_c_within_a_step_waits_for_its_end_and_the_file_is_as_the_model(
+    way, late, tmp_path, monkeypatch
+):
+    stepper, data, options = WAYS[way]
+    expected, history = fitted(data, **options)
+    at, path = min(4, history.n_steps), tmp_path / "fit.pt"
+    model = GaussianLikelihood(data.shape[-1], dtype=torch.float64)
+    with monkeypatch.context() as patch:
+        with_ctrl_c(patch, stepper, "step", at=at, late=late)
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, data, checkpoint=path, **options)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    state = load_checkpoint(path)
+    assert state["n_steps"] == at  # a second has not passed: this was written on Ctrl-C
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state["model"][name]), name
+    rest = fit(model, data, checkpoint=path, **options)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    assert torch.equal(history.gap, rest.gap)
+
+
+def test_a_second_ctrl_c_does_not_wait_and_leaves_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "fit.pt"
+    with_ctrl_c(monkeypatch, GradientDescent, "step", at=3, times=2)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(DATA, optimizer="adam", checkpoint=path)
+    assert load_checkpoint(path)["n_steps"] == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_it_is_saved_leaves_the_older_file(tmp_path, monkeypatch):
+    path = tmp_path / "fit.pt"
+    with_ctrl_c(monkeypatch, GradientDescent, "step", at=3)
+    with_ctrl_c(monkeypatch, os, "fsync", at=2)  # the first is of the file at the start
+    with pytest.raises(KeyboardInterrupt):
+        fitted(DATA, optimizer="adam", checkpoint=path)
+    assert load_checkpoint(path)["n_steps"] == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_does_not_hide_ctrl_c(tmp_path, monkeypatch):
+    path = tmp_path / "fit.pt"
+
+    def full(*names):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def interrupted(self, batch):
+        monkeypatch.setattr(os, "replace", full)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(GradientDescent, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(DATA, optimizer="adam", checkpoint=path)
+    assert load_checkpoint(path)["n_steps"] == 0
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_ctrl_c_between_two_steps_is_saved_too(late, tmp_path, monkeypatch):
+    path = tmp_path / "fit.pt"
+    with_ctrl_c(monkeypatch, training.ProgressBar, "advance", at=3, late=late)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(DATA, optimizer="adam", checkpoint=path)
+    assert load_checkpoint(path)["n_steps"] == 3
+
+
+def test_without_a_checkpoint_or_with_a_handler_of_ones_own_nothing_waits(tmp_path, monkeypatch):
+    seen = []
+
+    def stops(number, frame):
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    with_ctrl_c(monkeypatch, GradientDescent, "step", at=1, late=True)
+    model = GaussianLikelihood(2, dtype=torch.float64)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, DATA, optimizer="adam")
+    with monkeypatch.context() as patch:
+        with_ctrl_c(patch, GradientDescent, "step", at=1)
+        before = signal.signal(signal.SIGINT, stops)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                fitted(DATA, optimizer="adam", checkpoint=tmp_path / "fit.pt")
+            assert signal.getsignal(signal.SIGINT) is stops
+        finally:
+            signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIGINT]
+    assert load_checkpoint(tmp_path / "fit.pt")["n_steps"] == 0
+
+
+def test_a_thread_takes_checkpoints_too(tmp_path):
+    path, ends = tmp_path / "fit.pt", []
+    work = threading.Thread(target=lambda: ends.append(fitted(DATA, checkpoint=path)))
+    work.start()
+    work.join()
+    assert ends[0][1].n_steps == load_checkpoint(path)["n_steps"]
 
 
 def unread():

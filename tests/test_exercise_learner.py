@@ -98,6 +98,12 @@ def test_a_number_without_quotes_is_told_to_have_them(number, quoted):
         hint(number)
 
 
+@pytest.mark.parametrize(("number", "whole"), [("2.1", '"02.1"'), ("2.10", '"02.10"')])
+def test_a_number_of_one_digit_is_told_to_have_two(number, whole):
+    with pytest.raises(ValueError, match=f"got '{number}'; write two digits before .*: {whole}$"):
+        hint(number)
+
+
 def test_what_is_no_number_is_not_told_to_be_quoted():
     with pytest.raises(ValueError, match="got '1'$"):
         hint("1")

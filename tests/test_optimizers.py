@@ -498,8 +498,8 @@ def test_the_smallest_loss_is_where_the_objective_says():
 
 
 def test_a_turn_is_of_a_matrix_with_a_positive_diagonal():
-    whitened = torch.tensor([[4.0, 7.0], [1.0, 9.0]])  # 7 is not looked at
-    turn = torch.tensor([[2.0, 0.0], [0.5, 3.0]])
+    whitened = torch.tensor([[4.0, 7.0], [-1.0, 9.0]])  # 7 is not looked at
+    turn = torch.tensor([[2.0, 0.0], [-0.5, 3.0]])
     assert torch.equal(natural_turn(whitened), turn)
     assert torch.equal(natural_turn(whitened.expand(3, 2, 2)), turn.expand(3, 2, 2))
     assert whitened[0, 1] == 7

@@ -151,3 +151,9 @@ def test_bad_input_is_named(call, error, words):
     with pytest.raises(error) as caught:
         call()
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_numbers_are_taken_though_the_sum_of_their_exponentials_is_too_large():
+    log_diagonal = torch.full((2,), 709.7, dtype=torch.float64)  # exp(709.8) is infinite
+    factor = log_cholesky(log_diagonal, torch.zeros(1, dtype=torch.float64))
+    assert torch.equal(factor.diagonal(), log_diagonal.exp())

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from alterations import Trial
 from matplotlib.figure import Figure
 from nbformat import NotebookNode
 from nbval_rules import ROUNDING, output_differences
-from prose_numbers import Evidence, number_of, prose_problems, ties, unheld_in
+from prose_numbers import Evidence, Tie, number_of, prose_problems, ties, unheld_in
 from store_notebooks import IGNORED, code_cells, images, tags
 from test_notebooks_static import (
     NOTEBOOKS,
@@ -48,6 +49,7 @@ UNHELD_KINDS = {"formula", "reference"}
 MAX_UNHELD_REFERENCES = 8  # a notebook; the headings they lead to must exist
 # Small alterations that a printed decimal may hide, and what is the least that is seen.
 STEPS = {"one unit", "two units", "the tolerance"}
+MIN_REPLACEMENTS = 100  # a notebook
 MAX_NOT_COMPARED = 40  # numbers a notebook, all of them times, speeds and names of devices
 
 
@@ -88,6 +90,44 @@ def test_a_number_in_the_prose_cannot_be_altered(path):
     loose = unnoticed(trials)
     assert {trial.kind for trial in loose} <= UNHELD_KINDS, loose
     assert sum(trial.kind == "reference" for trial in loose) <= MAX_UNHELD_REFERENCES
+
+
+@every_notebook
+def test_an_integer_in_the_prose_cannot_be_another_of_its_section(path):
+    """None of some 1,200 replacements passes; without ties of integers one in five does."""
+    trials = list(alterations.replacement_trials(read(path)))
+    assert len(trials) > MIN_REPLACEMENTS
+    assert unnoticed(trials) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "others"),
+    [
+        ("02", "is five standard errors off", "is six standard errors off"),
+        ("02", "almost fourteen decades", "almost fifteen decades"),
+        ("02", "a hundred million nats", "a hundred thousand nats"),
+        ("03", "Draw a thousand new data sets", "Draw a hundred new data sets"),
+        ("04", "With three points the gap is twice", "With four points the gap is twice"),
+    ],
+)
+def test_other_number_words_are_noticed(number, words, others):
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith(number))
+    notebook = read(path)
+    (cell,) = (cell for cell in notebook.cells if words in cell.source)
+    cell.source = cell.source.replace(words, others)
+    assert prose_problems(notebook) != []
+
+
+def test_a_tie_holds_whole_numbers_and_only_those_in_its_line():
+    tie = Tie("99", "from step 2", "2 steps")
+    assert unheld_in("from step 2.", frozenset(), [tie]) == ([], {tie})
+    for other in ("from step 20.", "from step 2.5.", "from step 2,000."):
+        loose, used = unheld_in(other, frozenset(), [tie])
+        assert loose
+        assert not used
+    away = Tie("99", "from step 2", "3 steps")  # another cell of the part shows the value
+    assert unheld_in("from step 2.", frozenset({Decimal(2)}), [away])[0]
+    assert unheld_in("from step 2.", frozenset({Decimal(2)}), [])[0] == []
 
 
 @every_notebook

@@ -8,6 +8,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.covariance import EmpiricalCovariance
@@ -203,6 +204,17 @@ def test_a_model_moves_only_where_it_must():
     with pytest.raises(ValueError, match="optimizer"):
         fit(Moved(2, **DOUBLE), data, device="cpu:0", optimizer="sgd")
     assert moves[1:] == [torch.device("cpu:0"), torch.device("cpu")]  # and home again
+
+
+@pytest.mark.parametrize("batch_size", [None, 10])
+@pytest.mark.parametrize("optimizer", ["natural", "adam"])
+def test_a_fit_stays_where_its_model_is(optimizer, batch_size):
+    """Whatever torch.set_default_device says: here it names one that holds no numbers."""
+    model = GaussianLikelihood(2)
+    data = random_samples(50, 2)
+    with torch.device("meta"):
+        history = fit(model, data, optimizer=optimizer, batch_size=batch_size, max_steps=5)
+    assert {each.device.type for each in (history.step, history.gap, history.time)} == {"cpu"}
 
 
 def test_a_device_may_be_named():
@@ -761,6 +773,15 @@ BAD_DATA = {
     "nan in statistics": (NAN_STATISTICS, ValueError, ["data.mean", "finite", "nan"]),
 }
 BAD_DATA |= {
+    "DataFrame": (
+        pd.DataFrame(DATA.numpy(), columns=["height", "weight"]),
+        TypeError,
+        ["data: expected", "got a DataFrame; convert it, for example with .to_numpy()"],
+    ),
+    "lists": (DATA.tolist(), TypeError, ["data: expected", "a list of lists", "torch.tensor("]),
+    "numbers": ([1.0, 2.0], TypeError, ["data: expected", "a list of numbers; convert it"]),
+    "too large": (DATA * 1e200, ValueError, ["data: ", "squares float64", "too large", "rescale"]),
+    "too large in a batch": ([DATA, DATA * 1e200], ValueError, ["data[1]: ", "squares", "rescale"]),
     "no batches": ([], ValueError, ["data", "at least one batch", "none"]),
     "nan in a batch": ([DATA, WITH_NAN], ValueError, ["data[1]", "finite", "nan", "(4, 1)"]),
     "width of a batch": ([DATA, DATA[:, :1]], ValueError, ["data[1]", "(..., n, 2)", "(20, 1)"]),

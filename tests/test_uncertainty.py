@@ -97,7 +97,7 @@ def test_standard_errors_by_hand():
         ),
         (
             0.026,
-            "gap 2.60e-02 nats, sampling error 2.50e-02 (1 of it)",
+            "gap 2.60e-02 nats, sampling error 2.50e-02 (1 times that)",
             "not there yet, the optimiser is",
         ),
     ],
@@ -116,6 +116,15 @@ def test_the_limits_of_a_verdict():
     assert str(Verdict(1e-12, 1e-10)).startswith(
         "gap 1.00e-12 nats, sampling error 1.00e-10 (0.01 "
     )
+
+
+def test_what_rounding_leaves_below_zero_is_no_gap():
+    assert Verdict(-0.009, 1.0).negligible
+    assert Verdict(-0.9e-12, 1e-12).negligible
+    n = 10**9  # so many that 1e-5, some roundings of a loss in float32, is no longer negligible
+    assert judge(torch.tensor(-1e-5), 2, n).gap == 0
+    with pytest.raises(ValueError, match="^gap: "):
+        judge(torch.tensor(-1e-5, dtype=torch.float64), 2, n)
 
 
 def test_a_verdict_is_checked_once_and_stays():
@@ -138,6 +147,10 @@ def test_the_worst_of_a_batch_is_judged():
         (lambda: judge(math.nan, 2, 10), ValueError, ["gap", "finite", "nan"]),
         (lambda: judge(torch.tensor([0.1, math.nan]), 2, 10), ValueError, ["gap", "finite", "nan"]),
         (lambda: judge(torch.zeros(0), 2, 10), ValueError, ["gap", "at least one", "(0,)"]),
+        (lambda: judge(-5.0, 2, 10), ValueError, ["gap", "minus its minimum", "got -5"]),
+        (lambda: judge(torch.tensor(-5.0), 2, 10), ValueError, ["gap", "minimum", "got -5"]),
+        (lambda: Verdict(-0.02, 1.0), ValueError, ["gap", "at least -1.0e-02", "got -0.02"]),
+        (lambda: Verdict(-2e-12, 1e-12), ValueError, ["gap", "at least -1.0e-12", "got -2e-12"]),
         (lambda: judge("small", 2, 10), TypeError, ["gap", "number", "small"]),
         (
             lambda: mean_standard_error(-torch.eye(2), 10),

@@ -7,6 +7,7 @@ import warnings
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -58,7 +59,7 @@ def with_value(value: float, index: tuple[int, ...]) -> torch.Tensor:
     ("call", "error", "words"),
     [
         (lambda: as_tensor(None, "a"), TypeError, ["a:", "torch.Tensor or numpy.ndarray", "None"]),
-        (lambda: as_tensor([1.0], "a"), TypeError, ["a:", "torch.Tensor", "list [1.0]"]),
+        (lambda: as_tensor([1.0], "a"), TypeError, ["a:", "torch.Tensor", "list of numbers"]),
         (lambda: as_tensor("x", "a"), TypeError, ["a:", "torch.Tensor", "str 'x'"]),
         (lambda: as_tensor(EYE.half(), "a"), ValueError, ["a:", "float32 or float64", "float16"]),
         (lambda: as_tensor(EYE.bfloat16(), "a"), ValueError, ["a:", "float64", "bfloat16"]),
@@ -161,6 +162,20 @@ def with_value(value: float, index: tuple[int, ...]) -> torch.Tensor:
         (lambda: require_count(True, "n"), TypeError, ["n:", "whole number", "bool True"]),
         (lambda: require_count(0, "n"), ValueError, ["n:", "at least 1", "got 0"]),
         (lambda: require_count(5, "n", maximum=4), ValueError, ["n:", "from 1 to 4", "got 5"]),
+        (lambda: require_count(0, "n", maximum=4), ValueError, ["n:", "from 1 to 4", "got 0"]),
+        (lambda: require_count(0, "n", maximum=10**6), ValueError, ["n:", "at least 1, got 0"]),
+        (
+            lambda: as_tensor(pd.DataFrame({"height": [1.0]}), "x"),
+            TypeError,
+            ["x:", "got a DataFrame; convert it, for example with .to_numpy()"],
+        ),
+        (
+            lambda: as_tensor([[1.0, 2.0]], "x"),
+            TypeError,
+            ["x:", "got a list of lists; convert it, for example with torch.tensor(...)"],
+        ),
+        (lambda: as_tensor((1, 2), "x"), TypeError, ["x:", "got a list of numbers; convert it"]),
+        (lambda: as_tensor([], "x"), TypeError, ["x:", "got list []"]),
         (lambda: require_number("1", "x"), TypeError, ["x:", "a number", "str '1'"]),
         (lambda: require_number(True, "x"), TypeError, ["x:", "a number", "bool True"]),
         (lambda: require_number(math.nan, "x"), ValueError, ["x:", "finite number", "nan"]),
@@ -499,3 +514,19 @@ def test_tensors_of_a_graph_are_checked_without_a_warning():
 def test_whether_a_matrix_failed_is_true_or_false():
     for matrix in (EYE, EYE.expand(3, 2, 2), torch.ones(2, 2)):
         assert try_cholesky(matrix)[1].dtype == torch.bool
+
+
+@pytest.mark.parametrize("count", [0, 10**6, torch.tensor(10**6)])
+def test_one_matrix_is_judged_as_it_is_in_a_batch(count):
+    # Shares of the last column from far below the limit, near 1e-12, to far above it.
+    shares = torch.logspace(-17, -6, 56, dtype=torch.float64)
+    correlation = (1 - shares).sqrt()
+    batch = torch.stack([torch.ones_like(correlation), correlation], -1)
+    batch = torch.stack([batch, batch.flip(-1)], -1)
+    counts = count if isinstance(count, int) else count.expand(len(batch))
+    factors, failed = try_cholesky(batch, counts)
+    assert 0 < failed.sum() < len(batch)
+    for matrix, factor, fails in zip(batch, factors, failed, strict=True):
+        alone, fails_alone = try_cholesky(matrix, count)
+        assert torch.equal(alone, factor)
+        assert bool(fails_alone) == bool(fails)

@@ -44,7 +44,10 @@ def find(number: str) -> Exercise:
 
 def _mend(number: object) -> str:
     """What to write in place of a number without quotes; 02.1 is 2.1 before we see it."""
-    return f'; put the number in quotes: "{number:04.1f}"' if isinstance(number, float) else ""
+    if isinstance(number, float):
+        return f'; put the number in quotes: "{number:04.1f}"'
+    is_short = isinstance(number, str) and re.fullmatch(r"\d\.\d+", number)
+    return f'; write two digits before the point: "0{number}"' if is_short else ""
 
 
 def notebooks() -> dict[str, tuple[str, list[str]]]:

@@ -209,7 +209,7 @@ def test_a_cell_that_gives_something_else_is_named_with_what_differs(tiny):
     assert outcome.cells == 4
     assert [share > 1 for _, share in outcome.numbers] == [False, True]
     record = stands.record_of({AS_EVER: outcome, Way("nowhere"): "there is no such thing"})
-    assert records.problems(record) == []
+    assert records.problems({**record, "day": "2026-11-21", "of": {}}) == []
     assert (record["summary"]["mismatches"], record["summary"]["left_out"]) == (1, 1)
 
 
