@@ -136,13 +136,13 @@ $(MUTANTS_STAMP): $(STAMP)
 	$(call install,test$(comma)mutants)
 	@touch "$(MUTANTS_STAMP)"
 
-stands: $(STAMP)  ## run every notebook in more than twenty environments and compare all outputs
+stands: $(STAMP)  ## run every notebook in more than twenty environments and compare all outputs (ARGS=--record: keep it)
 	$(RUN) reliability stands $(ARGS)
 
-soak: $(STAMP)  ## fit ten thousand times, and run all notebooks in one server at once
+soak: $(STAMP)  ## fit ten thousand times, and run all notebooks in one server at once (ARGS=--record: keep it)
 	$(RUN) reliability soak $(ARGS)
 
-audit: $(AUDIT_STAMP)  ## look up the pinned versions in a database of known vulnerabilities
+audit: $(AUDIT_STAMP)  ## look up the pinned versions in a database of known vulnerabilities (ARGS=--record: keep it)
 	$(RUN) reliability audit $(ARGS)
 
 UV_LOCK = "$(BIN)/uv" pip compile --universal --python-version 3.11.0 --generate-hashes \

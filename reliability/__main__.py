@@ -18,12 +18,16 @@ VERBS = {
     "report": "put the records' tables and numbers into docs/reliability.md",
 }
 
+RECORDS = """With --record, what a verb finds is written to reliability/records/VERB.json, from
+which `report` takes the tables of the page; else it is printed only. `VERB --help` says more."""
+
 
 def usage() -> str:
     """The verbs, one to a line."""
     width = max(map(len, VERBS))
     lines = [f"  {verb:<{width}}  {told}" for verb, told in VERBS.items()]
-    return "\n".join(["usage: python -m reliability VERB [options]", "", *lines])
+    head = ["usage: python -m reliability VERB [options]", "", RECORDS, ""]
+    return "\n".join([*head, *lines])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -199,13 +199,19 @@ def is_accepted(advisory: Advisory, accepted: Iterable[Mapping[str, Any]], today
     )
 
 
-def record_of(pins: Pins, found: Mapping[str, Answers], open_ones: list[Advisory], today: date):
+def record_of(
+    pins: Pins,
+    found: Mapping[str, Answers],
+    open_ones: list[Advisory],
+    today: date,
+    command: str,
+) -> records.Record:
     """The record: how many pins were looked up in which way, and what was found."""
     answers = {name: each for way in found.values() for name, each in way.items()}
     advisories = sorted((each for some in answers.values() for each in some), key=str)
     missing = sorted(set(pins) - set(answers))
     return {
-        "command": "make audit",
+        "command": command,
         "tables": {
             "ways": {
                 "columns": ["looked up", "pins"],
@@ -240,14 +246,16 @@ def record_of(pins: Pins, found: Mapping[str, Answers], open_ones: list[Advisory
 
 def options(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m reliability audit", description=__doc__)
+    parser = records.parser("audit", __doc__)
     parser.add_argument("--pins", type=Path, default=PINS, help="another file of exact pins")
-    parser.add_argument("--no-record", action="store_true", help="write no record")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.record and given.pins != PINS:
+        parser.error("--record: expected the pins of the course, got --pins")
+    return given
 
 
 def main(arguments: list[str]) -> int:
-    """Look up the pins, say what was found, and write the record."""
+    """Look up the pins, and say what was found."""
     given, today = options(arguments), date.today()
     pins = read_pins(given.pins.read_text(encoding="utf-8"))
     accepted = read_accepted(ACCEPTED.read_text(encoding="utf-8"))
@@ -258,9 +266,7 @@ def main(arguments: list[str]) -> int:
         return NOT_REACHED
     advisories = [each for some in answers.values() for each in some]
     open_ones = [each for each in advisories if not is_accepted(each, accepted, today)]
-    record = record_of(pins, found, open_ones, today)
-    if not given.no_record:
-        records.write("audit", record)
+    record = record_of(pins, found, open_ones, today, records.command("audit", arguments))
     for each in advisories:
         print(f"{'open' if each in open_ones else 'accepted'}: {each}")
     summary = record["summary"]
@@ -270,6 +276,7 @@ def main(arguments: list[str]) -> int:
     )
     if summary["not_looked_up"]:
         print(f"not looked up: {summary['which_not']}")
+    records.keep("audit", record, given.record)
     return verdict(summary["open"], summary["not_looked_up"])
 
 

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reliability.records import write
+from reliability import records
+from reliability.redraw import NOTHING
 from workshop.anatomy import course_notebooks, is_code, read_notebook, tags
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[1]
-COMMAND = "python -m reliability bites"
 # Draws the altered figures beside the figures themselves.
 INSTALL = """import sys
 from pathlib import Path
@@ -36,15 +36,24 @@ WHY_NOT = {
     "formula": "a constant of a formula: nothing that is computed says which formula is meant",
     "reference": "leads to another section or notebook that is there",
 }
+UNCHANGED = "no pixel"  # what an alteration changed that cannot be seen at all
 COARSE = "anything in a figure that shows rounding"
 STEPS = ("one unit", "two units", "the tolerance")
 
 
+def options(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = records.parser("bites", __doc__)
+    parser.add_argument("--quick", action="store_true", help="draw no figures")
+    chosen = parser.parse_args(arguments)
+    if chosen.record and chosen.quick:
+        parser.error("--record: expected the figures, too, got --quick")
+    return chosen
+
+
 def main(arguments: list[str]) -> int:
-    """Alter everything and write the record; the exit code is 1 if something passes unexplained."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="draw no figures, write no record")
-    options = parser.parse_args(arguments)
+    """Alter everything; the exit code is 1 if something passes unexplained."""
+    chosen = options(arguments)
     sys.path.insert(0, str(ROOT / "tests"))  # the rules lie beside the tests that use them
     notebooks = [read_notebook(path) for path in course_notebooks()]
     trials = stored_trials(notebooks)
@@ -53,16 +62,31 @@ def main(arguments: list[str]) -> int:
         "printed": printed_table(trials["printed"]),
         "outputs": plain_table(trials["outputs"]),
     }
-    if not options.quick:
-        trials["drawn"] = list(drawn_trials())
+    if not chosen.quick:
+        drawn = list(drawn_trials())
+        trials["drawn"] = [trial for trial in drawn if trial.noticed != UNCHANGED]
+        trials["unchanged"] = [trial for trial in drawn if trial.noticed == UNCHANGED]
         tables["drawn"] = plain_table(trials["drawn"])
-        write("bites", {"command": COMMAND, "tables": tables, "summary": summary(trials)})
     show(tables)
-    unexplained = [t for t in trials["prose"] if not t.noticed and t.kind not in WHY_NOT]
-    unexplained += [t for t in trials["printed"] if not t.noticed and t.kind != "not compared"]
-    for trial in unexplained:
+    for trial in not_noticed(trials):
         print(f"not noticed: {trial}")
-    return 1 if unexplained else 0
+    command = records.command("bites", arguments)
+    record = {"command": command, "tables": tables, "summary": summary(trials)}
+    records.keep("bites", record, chosen.record)
+    return 1 if unexplained(trials) else 0
+
+
+def not_noticed(trials: dict[str, list[Trial]]) -> list[Trial]:
+    """What nobody noticed and the page has to explain."""
+    expected = {*WHY_NOT, "not compared", COARSE}
+    found = (trial for name, own in trials.items() if name != "unchanged" for trial in own)
+    return [trial for trial in found if not trial.noticed and trial.kind not in expected]
+
+
+def unexplained(trials: dict[str, list[Trial]]) -> list[Trial]:
+    """Statements that can be altered by a unit, and no rule says why."""
+    by_a_unit = {name: trials[name] for name in ("prose", "replaced", "printed")}
+    return not_noticed(by_a_unit)
 
 
 def stored_trials(notebooks: list[NotebookNode]) -> dict[str, list[Trial]]:
@@ -71,6 +95,7 @@ def stored_trials(notebooks: list[NotebookNode]) -> dict[str, list[Trial]]:
 
     judges = {
         "prose": (alterations.prose_trials,),
+        "replaced": (alterations.replacement_trials,),
         "printed": (alterations.number_trials,),
         "outputs": (alterations.output_trials, alterations.picture_trials),
     }
@@ -84,7 +109,7 @@ def stored_trials(notebooks: list[NotebookNode]) -> dict[str, list[Trial]]:
 
 
 def drawn_trials() -> Iterator[Trial]:
-    """Run every notebook; each figure with one thing altered, less what changes no pixel."""
+    """Run every notebook; each figure with one thing altered."""
     for path in course_notebooks():
         with tempfile.TemporaryDirectory() as drawn, tempfile.TemporaryDirectory() as altered:
             notebook = read_notebook(path)
@@ -111,7 +136,10 @@ def judged_figures(notebook: NotebookNode, drawn: Path, altered: Path) -> Iterat
         figure, kind, _ = path.stem.split("--")
         own = next(marks for source, marks in sources.items() if f'"{figure}"' in source)
         right, wrong = (drawn / f"{figure}.png").read_bytes(), path.read_bytes()
-        if IGNORED in own or right == wrong:
+        if IGNORED in own or kind == NOTHING:
+            continue
+        if right == wrong:
+            yield Trial(figure, kind, path.stem, UNCHANGED)
             continue
         pictures = (base64.b64encode(png).decode() for png in (wrong, right))
         coarsely = ROUNDING in own
@@ -162,21 +190,28 @@ def noticed(trials: Iterable[Trial]) -> int:
 
 
 def summary(trials: dict[str, list[Trial]]) -> dict[str, int | float]:
-    """The numbers that the page names."""
+    """The numbers that the page names; those of figures only where some were drawn."""
+    figures = {}
+    if "drawn" in trials:
+        figures = {
+            "drawn": len(trials["drawn"]),
+            "drawn_noticed": noticed(trials["drawn"]),
+            "drawn_unchanged": len(trials["unchanged"]),
+        }
     claims = [trial for trial in trials["prose"] if trial.kind == "claim"]
     compared = [trial for trial in trials["printed"] if trial.kind != "not compared"]
     return {
         "prose_numbers": len(trials["prose"]),
         "claims": len(claims),
         "claims_noticed": noticed(claims),
+        "replaced": len(trials["replaced"]),
+        "replaced_noticed": noticed(trials["replaced"]),
         "printed_numbers": len(compared),
         "printed_noticed": noticed(compared),
         "not_compared": len(trials["printed"]) - len(compared),
         "outputs": len(trials["outputs"]),
         "outputs_noticed": noticed(trials["outputs"]),
-        "drawn": len(trials["drawn"]),
-        "drawn_noticed": noticed(trials["drawn"]),
-        "drawn_percent": round(100 * noticed(trials["drawn"]) / len(trials["drawn"]), 1),
+        **figures,
     }
 
 

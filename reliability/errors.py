@@ -12,7 +12,6 @@ is below 1/10, and promise nothing beyond.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -694,7 +693,7 @@ def tally(case: Case, dtype: torch.dtype, condition: float, kind: str, seeds: ra
     return seen
 
 
-def measure(seeds: range) -> dict[str, Any]:
+def measure(seeds: range, command: str) -> dict[str, Any]:
     """The record: every function, with a condition of its own and with one made by units."""
     rows, limits, everything = [], [], []
     for each in CASES:
@@ -705,7 +704,7 @@ def measure(seeds: range) -> dict[str, Any]:
             limits.append(_limits(each, dtype, own, units))
             everything += [*own.values(), *units]
     return {
-        "command": "python -m reliability errors",
+        "command": command,
         "tables": {
             "bounds": {
                 "columns": ["function", "off by at most", "because"],
@@ -719,7 +718,8 @@ def measure(seeds: range) -> dict[str, Any]:
                 "columns": [
                     "function",
                     "dtype",
-                    "bound holds up to condition",
+                    "condition of",
+                    "the bound applies up to",
                     "largest error / bound",
                     "refusals begin at",
                     "largest error / bound, units",
@@ -730,7 +730,9 @@ def measure(seeds: range) -> dict[str, Any]:
         "summary": {
             "functions": len(CASES),
             "questions": sum(seen.asked for seen in everything),
+            "judged_by_a_bound": sum(seen.promised for seen in everything),
             "refused": sum(seen.refused for seen in everything),
+            "only_finite": sum(seen.asked - seen.promised - seen.refused for seen in everything),
             "not_finite": sum(seen.not_finite for seen in everything),
             "over_the_bound": sum((seen.ratio or 0) > 1 for seen in everything),
             "largest_ratio": _largest_ratio(everything),
@@ -756,6 +758,7 @@ def _limits(
     return [
         case.name,
         _name(dtype),
+        "covariance" if case.of_covariance else "factor",
         f"{max(held):.0e}",
         _largest_ratio(own.values()),
         f"{min(refused):.0e}" if refused else "never",
@@ -773,11 +776,14 @@ def _rounded(number: float | None) -> float | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Ask every function, and write the record; 1 if a bound was broken or a NaN came out."""
-    parser = argparse.ArgumentParser(prog="python -m reliability errors", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10, help="questions of each kind (10)")
-    record = measure(range(parser.parse_args(arguments).seeds))
-    records.write("errors", record)
+    """Ask every function; 1 if a bound was broken or a NaN came out."""
+    parser = records.parser("errors", __doc__)
+    parser.add_argument(
+        "--seeds", type=records.count(), default=10, help="questions of each kind (10)"
+    )
+    asked = parser.parse_args(arguments)
+    record = measure(range(asked.seeds), records.command("errors", arguments))
     summary = record["summary"]
     print(", ".join(f"{key}: {value}" for key, value in summary.items()))
+    records.keep("errors", record, asked.record)
     return int(summary["over_the_bound"] + summary["not_finite"] > 0)

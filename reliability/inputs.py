@@ -6,7 +6,6 @@ counts it.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -64,7 +63,7 @@ def counts(results: Iterable[Any]) -> list[int]:
     ]
 
 
-def record_of(results: list[Any]) -> dict[str, Any]:
+def record_of(results: list[Any], command: str) -> dict[str, Any]:
     """The record: a row for each module, and the sums."""
     by_module = defaultdict(list)
     for result in results:
@@ -73,7 +72,7 @@ def record_of(results: list[Any]) -> dict[str, Any]:
     summary = dict(zip(COLUMNS[1:], counts(results), strict=True))
     summary["values"] = len({each.value for each in results})
     return {
-        "command": "python -m reliability inputs",
+        "command": command,
         "columns": COLUMNS,
         "rows": rows,
         "summary": summary,
@@ -81,15 +80,13 @@ def record_of(results: list[Any]) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Try everything, print what is wrong and write the record; 1 if anything is wrong."""
-    argparse.ArgumentParser(prog="python -m reliability inputs", description=__doc__).parse_args(
-        arguments
-    )
+    """Try everything and print what is wrong; 1 if anything is."""
+    asked = records.parser("inputs", __doc__).parse_args(arguments)
     results = try_all()
     wrong = [each for each in results if each.problem]
     for each in wrong:
         print(f"{each.function}, {each.parameter}, {each.value}: {each.problem}")
-    path = records.write("inputs", record_of(results))
-    told = ", ".join(f"{count} {name}" for name, count in record_of(results)["summary"].items())
-    print(f"{told}; written to {path.parent.name}/{path.name}")
+    record = record_of(results, records.command("inputs", arguments))
+    print(", ".join(f"{number} {name}" for name, number in record["summary"].items()))
+    records.keep("inputs", record, asked.record)
     return 1 if wrong else 0

@@ -1,4 +1,4 @@
-"""`python -m reliability kills [N]`: interrupt fits at random moments and resume them.
+"""`python -m reliability kills`: interrupt fits at random moments and resume them.
 
 Each fit is killed with SIGKILL several times, at a random moment or at a chosen place within the
 writing of its checkpoint, and started again until it ends. The result must equal that of a fit
@@ -7,7 +7,6 @@ which nobody interrupted, bit for bit, and no file may be left over.
 
 from __future__ import annotations
 
-import argparse
 import random
 import signal
 import tempfile
@@ -104,9 +103,15 @@ def measure(way: str, kills: int, seed: int) -> Row:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Interrupt fits in every way, and write the record; 1 where a result differs."""
-    parser = argparse.ArgumentParser(prog="python -m reliability kills", description=__doc__)
-    parser.add_argument("kills", nargs="?", type=int, default=KILLS, help="at least so many in all")
+    """Interrupt fits in every way; 1 where a result differs."""
+    parser = records.parser("kills", __doc__)
+    parser.add_argument(
+        "kills",
+        nargs="?",
+        type=records.count(),
+        default=KILLS,
+        help=f"at least so many in all ({KILLS})",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     chosen = parser.parse_args(arguments)
     of_a_way = -(-chosen.kills // len(interrupted.WAYS))
@@ -119,10 +124,11 @@ def main(arguments: Sequence[str]) -> int:
     totals |= {name: sum(getattr(row, name) for row in rows) for name in counts}
     totals["failures"] = totals["fits"] - totals["equal"] + totals["left_over"]
     record = {
-        "command": f"python -m reliability kills {chosen.kills}",
+        "command": records.command("kills", arguments),
         "columns": COLUMNS,
         "rows": [list(astuple(row)) for row in rows],
         "summary": totals,
     }
-    print(records.write("kills", record).name, totals)
+    print(", ".join(f"{number} {name}" for name, number in totals.items()))
+    records.keep("kills", record, chosen.record)
     return 0 if all(row.passed() for row in rows) else 1

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 SHIFT = 0.01  # of the height of the axes
+NOTHING = "nothing"  # altered: shows that the figure is drawn alike twice
 NAME = "{figure}--{kind}--{number}.png"
 # One alteration: its kind, what makes it, and what takes it back.
 Alteration = tuple[str, Callable[[], None], Callable[[], None]]
@@ -57,7 +58,7 @@ def altered_figures(
 
 def alterations(fig: Figure) -> Iterator[Alteration]:
     """Everything that is altered in a figure, one at a time."""
-    yield "nothing", lambda: None, lambda: None
+    yield NOTHING, lambda: None, lambda: None
     for ax in fig.axes:
         for line in ax.lines:
             yield from of_line(line, ax)

@@ -1,8 +1,10 @@
 """The tables and numbers of ``docs/reliability.md``, taken from the records.
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``, where NAME is that of
-a record, or ``RECORD.TABLE`` where the record has several. A number in the prose stands between
-``<!-- number: RECORD.KEY -->`` and ``<!-- /number -->``, and comes from the record's summary.
+a record, or ``RECORD.TABLE`` where the record has several; the table ``records`` lists the records,
+each with its day, its machine, and whether what it speaks of has changed since. A number in the
+prose stands between ``<!--RECORD.KEY-->`` and ``<!--/-->``, and comes from the record's summary;
+the longer ``<!-- number: RECORD.KEY -->`` and ``<!-- /number -->`` are read, too, and shortened.
 Everything else on the page is written by hand and stays as it is.
 """
 
@@ -18,8 +20,11 @@ from reliability import records
 
 PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
 TABLE = re.compile(r"<!-- table: ([\w.-]+) -->\n.*?<!-- end of table -->", re.DOTALL)
-NUMBER = re.compile(r"<!-- number: ([\w.-]+) -->.*?<!-- /number -->", re.DOTALL)
-MARK = re.compile(r"<!-- (?:table:|number:|end of table|/number)")
+NUMBER = re.compile(
+    r"<!--(?: number: )?([\w-]+\.[\w.-]+) ?-->[^<]*<!--(?:/| /number )-->", re.DOTALL
+)
+MARK = re.compile(r"<!--(?: table:| end of table| number:| /number|/|[\w-]+\.)")
+OVERVIEW = "records"
 
 
 def shown(value: object) -> str:
@@ -51,8 +56,22 @@ def _escaped(cell: str) -> str:
     return " ".join(cell.replace("|", r"\|").split())
 
 
+def overview(folder: Path = records.FOLDER) -> str:
+    """The markdown of the list of records: a line each."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        record = records.read(path.stem, folder)
+        machine = "{cores} cores, {system}, Python {python}, torch {torch}"
+        on = machine.format(**record["machine"])
+        told = records.told_of(path.stem, record)
+        rows.append([path.stem, f"`{record['command']}`", record["day"], on, told])
+    return markdown(["record", "command", "day", "machine", "of"], rows)
+
+
 def table_named(name: str, folder: Path = records.FOLDER) -> str:
     """The markdown of a table, by the name of its record and, after a point, its own."""
+    if name == OVERVIEW:
+        return overview(folder)
     record, _, own = name.partition(".")
     tables = records.tables(records.read(record, folder))
     if own not in tables:
@@ -97,7 +116,7 @@ def filled(page: str, folder: Path = records.FOLDER) -> str:
         page,
     )
     return NUMBER.sub(
-        lambda mark: f"<!-- number: {mark[1]} -->{number_named(mark[1], folder)}<!-- /number -->",
+        lambda mark: f"<!--{mark[1]}-->{number_named(mark[1], folder)}<!--/-->",
         page,
     )
 

@@ -10,7 +10,7 @@ import argparse
 import gc
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -26,6 +26,7 @@ from reliability import interrupted, records
 ROOT = Path(__file__).parents[1]
 FITS, MOVES, OPENINGS, KERNELS = 10_000, 1_000, 8, 8
 PARTS = ("fits", "moves", "notebooks")
+LEAST_FOR_A_LINE = 10  # repetitions: the error of a slope needs more counts than two
 WARM_UP = 500  # fits, in which torch and the allocator fill their caches
 SAMPLES = 100  # counts in all; each looks at every object there is
 WITH_CHECKPOINT = 5  # every fifth time that a way comes round
@@ -208,39 +209,48 @@ def soak_notebooks(openings: int, at_once: int) -> Part:
     return Part(columns, rows, summary, not mismatches)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run what is asked for, and write the record; 1 where something grows or differs."""
-    parser = argparse.ArgumentParser(prog="python -m reliability soak", description=__doc__)
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = records.parser("soak", __doc__)
     parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}; all")
-    parser.add_argument("--fits", type=int, default=FITS)
-    parser.add_argument("--moves", type=int, default=MOVES)
-    parser.add_argument("--openings", type=int, default=OPENINGS, help="of notebooks, in all")
-    parser.add_argument("--kernels", type=int, default=KERNELS, help="at once")
+    a_line = records.count(at_least=LEAST_FOR_A_LINE)
+    parser.add_argument("--fits", type=a_line, default=FITS, help=f"how many ({FITS:,})")
+    parser.add_argument("--moves", type=a_line, default=MOVES, help=f"how many ({MOVES:,})")
+    parser.add_argument(
+        "--openings", type=records.count(), default=OPENINGS, help="of notebooks, in all"
+    )
+    parser.add_argument("--kernels", type=records.count(), default=KERNELS, help="at once")
     asked = parser.parse_args(arguments)
     if unknown := set(asked.parts) - set(PARTS):
         parser.error(f"parts: expected some of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    if asked.record and set(asked.parts) != set(PARTS):
+        parser.error(f"--record: expected all parts, got {', '.join(asked.parts)}")
+    return asked
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for; 1 where something grows or differs."""
+    asked = options(arguments)
     torch.set_num_threads(1)
     run = {
         "fits": lambda: soak_fits(asked.fits),
         "moves": lambda: soak_moves(asked.moves),
         "notebooks": lambda: soak_notebooks(asked.openings, asked.kernels),
     }
-    good = True
-    for name in asked.parts:
-        part = run[name]()
-        good &= part.passed
+    parts: dict[str, Part] = {}
+    for name in dict.fromkeys(asked.parts):
+        parts[name] = part = run[name]()
         print(*part.rows, part.summary, sep="\n", flush=True)
-        _write(name, part)
-    return 0 if good else 1
+    records.keep("soak", record_of(parts, records.command("soak", arguments)), asked.record)
+    return 0 if all(part.passed for part in parts.values()) else 1
 
 
-def _write(name: str, part: Part) -> None:
-    """Put a part into the record, beside what an earlier run found of the others."""
-    old = records.read("soak") if records.path_of("soak").exists() else {}
-    tables = {**old.get("tables", {}), name: {"columns": part.columns, "rows": part.rows}}
-    record = {
-        "command": "make soak",
-        "tables": {each: tables[each] for each in PARTS if each in tables},
-        "summary": {**old.get("summary", {}), **part.summary},
+def record_of(parts: Mapping[str, Part], command: str) -> records.Record:
+    """The record: a table of each part, and their sums."""
+    return {
+        "command": command,
+        "tables": {
+            name: {"columns": part.columns, "rows": part.rows} for name, part in parts.items()
+        },
+        "summary": {key: value for part in parts.values() for key, value in part.summary.items()},
     }
-    records.write("soak", record)

@@ -354,7 +354,6 @@ COLUMNS = (
     "numbers: share of what is allowed",
     "figures: grey levels",
     "figures: share of what is allowed",
-    "seconds",
 )
 
 
@@ -365,16 +364,12 @@ def row(way: Way, outcome: Outcome) -> list[Any]:
         for kind in (outcome.numbers, outcome.figures)
         for side in (0, 1)
     ]
-    return [
-        way.what,
-        outcome.cells,
-        len(outcome.mismatches),
-        *largest,
-        round(outcome.seconds),
-    ]
+    return [way.what, outcome.cells, len(outcome.mismatches), *largest]
 
 
-def record_of(outcomes: Mapping[Way, Outcome | str]) -> records.Record:
+def record_of(
+    outcomes: Mapping[Way, Outcome | str], command: str = "make stands"
+) -> records.Record:
     """The record of a run of all ways."""
     done = {way: each for way, each in outcomes.items() if isinstance(each, Outcome)}
     rows = [row(way, outcome) for way, outcome in done.items()]
@@ -382,7 +377,7 @@ def record_of(outcomes: Mapping[Way, Outcome | str]) -> records.Record:
     left = [[way.what, why] for way, why in outcomes.items() if isinstance(why, str)]
     by_name = {name: [line[place] for line in rows] for place, name in enumerate(COLUMNS)}
     return {
-        "command": "make stands",
+        "command": command,
         "tables": {
             "runs": {"columns": list(COLUMNS), "rows": rows},
             "mismatches": {"columns": ["run", "notebook", "cell", "what differs"], "rows": told},
@@ -405,9 +400,9 @@ def report(way: Way, outcome: Outcome | str) -> str:
     """What a person reads when a run is over."""
     if isinstance(outcome, str):
         return f"left out: {way.what}: {outcome}"
-    line = ", ".join(
-        f"{name} {value}" for name, value in zip(COLUMNS, row(way, outcome), strict=True)
-    )
+    told = zip(COLUMNS, row(way, outcome), strict=True)
+    line = ", ".join(f"{name} {value}" for name, value in told)
+    line += f", {outcome.seconds:.0f} seconds"
     first = outcome.mismatches[:SHOWN_MISMATCHES]
     return "\n".join([line, *(f"    {' '.join(each)}" for each in first)])
 
@@ -439,26 +434,40 @@ def chosen(options: argparse.Namespace) -> list[Way]:
     return [way for way in ways if all(word in way.what for word in options.only)]
 
 
-def main(arguments: list[str]) -> int:
-    """Do what is asked; the exit code is 1 where anything differed, 2 where nothing was asked."""
-    parser = argparse.ArgumentParser(prog="python -m reliability stands", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two runs; no record is written")
+def repeated_by(arguments: Sequence[str], options: argparse.Namespace) -> str:
+    """The command line of a run, with interpreters by their version."""
+    versions = [interpreter(path).what.split()[1].rsplit(".", 1)[0] for path in options.python]
+    names = {path: f"python{number}" for path, number in zip(options.python, versions, strict=True)}
+    return records.command("stands", [names.get(word, word) for word in arguments])
+
+
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = records.parser("stands", __doc__)
+    parser.add_argument("--quick", action="store_true", help="two runs")
     parser.add_argument("--only", action="append", default=[], help="runs with these words")
     parser.add_argument(
         "--python", action="append", default=[], metavar="PATH", help="one more interpreter"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (2)")
+    parser.add_argument("--jobs", type=records.count(), default=2, help="runs at a time (2)")
     options = parser.parse_args(arguments)
+    if options.record and (options.quick or options.only):
+        parser.error("--record: expected all runs, got --quick or --only")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    """Do what is asked; the exit code is 1 where anything differed, 2 where nothing was asked."""
+    options = options_of(arguments)
     try:
         ways = chosen(options)
+        command = repeated_by(arguments, options)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     if not ways:
         print(f"no run has the words {options.only}", file=sys.stderr)
         return 2
-    outcomes = run_all(ways, jobs=options.jobs)
-    record = record_of(outcomes)
-    if not options.quick and not options.only:
-        records.write("stands", record)
+    record = record_of(run_all(ways, jobs=options.jobs), command)
+    records.keep("stands", record, options.record)
     return 1 if record["summary"]["mismatches"] else 0

@@ -86,6 +86,10 @@ def test_parts_that_do_not_belong_together_are_named(changes, error, words):
         make_history([1.0, 0.5], **changes)
 
 
+def test_a_last_gap_that_rounding_left_below_zero_has_a_verdict():
+    assert make_history([1.0, -0.02]).verdict.gap == 0  # as much as float32 may leave
+
+
 def test_a_history_stays_as_it_is_and_equals_no_other():
     one, other = make_history([1.0, 0.5]), make_history([1.0, 0.5])
     with pytest.raises(FrozenInstanceError):

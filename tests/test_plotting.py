@@ -208,7 +208,7 @@ def test_bad_ellipses_are_refused(arguments, message):
         ({"mass": 1.0}, "mass: expected a finite number between 0 and 1, got 1.0"),
         ({"mass": math.nan}, "mass"),
         ({"radius": 0.0}, "radius: expected a finite number above 0"),
-        ({"n_points": 3}, "n_points: expected a whole number from 4 to 1000000, got 3"),
+        ({"n_points": 3}, "n_points: expected a whole number at least 4, got 3"),
     ],
 )
 def test_bad_options_of_an_ellipse_are_refused(options, message):

@@ -8,9 +8,8 @@ from datetime import date
 from importlib import import_module
 
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from reliability import bites, records, report, stands
+from reliability import records, report, stands
 from reliability.__main__ import VERBS, main, usage
 
 RECORDS = sorted(records.FOLDER.glob("*.json"))
@@ -280,18 +279,6 @@ def test_an_interpreter_is_named_by_its_version(monkeypatch):
     monkeypatch.setattr(stands, "interpreter", lambda path: way)
     line = stands.repeated_by(arguments, stands.options_of(arguments))
     assert line == 'make stands ARGS="--record --python python3.12 --jobs 3"'
-
-
-@pytest.mark.parametrize(("code", "noticed"), [("n, k = 300, 7", ""), ("n, k = 300, 7 + 8", "yes")])
-def test_a_claim_is_exchanged_for_the_other_integers_of_its_section(code, noticed):
-    """300 for 7 passes where the claim is held by its value alone, and 6 and 8 are not there."""
-    texts = ["# 98 · A title", "## 1 · A section\n\nWe draw 300 samples.", "## References\n\nNone."]
-    first, *others = map(new_markdown_cell, texts)
-    notebook = new_notebook(cells=[first, others[0], new_code_cell(code), others[1]])
-    trials = list(bites.exchanged_trials(notebook))
-    assert [trial.noticed for trial in trials if trial.what.startswith("7 ")] == [noticed]
-    assert {trial.kind for trial in trials} == {"notebook 98"}
-    assert len(bites.claims_of(trials)) == 1
 
 
 def test_the_verbs_are_listed_and_another_is_refused(capsys):

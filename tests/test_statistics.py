@@ -12,6 +12,7 @@ import tracemalloc
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -494,6 +495,8 @@ def test_a_value_that_is_not_finite_is_found_where_it_is(index, value):
     [
         (None, TypeError, ["batches", "iterable", "NoneType"]),
         (correlated_samples(4, 2), TypeError, ["batches", "iterable", "Tensor"]),
+        (pd.DataFrame({"height": [1.0]}), TypeError, ["batches", "iterable", "DataFrame"]),
+        ([correlated_samples(4, 2) * 1e200], ValueError, ["batches[0]", "squares", "rescale"]),
         ([], ValueError, ["batches", "at least one", "none"]),
         ([[1.0, 2.0]], TypeError, ["batches[0]", "torch.Tensor", "list"]),
         (
@@ -602,7 +605,7 @@ GOOD = SufficientStatistics(COUNT, MEAN, SCATTER)
         (
             lambda: SufficientStatistics.from_data(torch.tensor([[1e30], [-1e30]])),
             ValueError,
-            ["data: scatter", "finite", "inf"],
+            ["data: ", "squares float32", "too large", "rescale"],
         ),
         (lambda: GOOD.merge(X), TypeError, ["other", "SufficientStatistics", "Tensor"]),
         (

@@ -840,6 +840,11 @@ def test_bad_data_are_named(case):
     fails(model, data, {}, error, words)
 
 
+def test_data_that_the_dtype_of_the_model_cannot_hold_are_named():
+    words = ["data: expected", "squares float32", "too large for float32: rescale"]
+    fails(GaussianLikelihood(2), DATA * 1e25, {}, ValueError, words)
+
+
 @pytest.mark.parametrize("case", BAD_OPTIONS)
 def test_bad_options_are_named(case):
     options, error, words = BAD_OPTIONS[case]

@@ -174,3 +174,14 @@ def test_bad_input_is_named(call, error, words):
     with pytest.raises(error) as caught:
         call()
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_thousand_roundings_below_zero_are_no_gap_and_more_are_refused():
+    """In float32, where they are beyond what a number of Python may lie below zero."""
+    rounding = torch.finfo(torch.float32).eps
+    n = 10**9  # where a hundredth of the sampling error is far less
+    assert judge(torch.tensor(-1000 * rounding), 1, n).gap == 0.0
+    with pytest.raises(ValueError, match="gap: expected"):
+        judge(torch.tensor(-1001 * rounding), 1, n)
+    with pytest.raises(ValueError, match="gap: expected"):
+        judge(torch.tensor(-999.5 * rounding).item(), 1, n)

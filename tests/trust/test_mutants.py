@@ -12,7 +12,6 @@ import pytest
 
 pytest.importorskip("cosmic_ray", reason="make mutants installs what makes the mutants")
 
-from reliability import records
 from reliability.mutants import judge, workers
 from reliability.mutants.generate import Mutant, modules_of, mutants_of
 from reliability.mutants.suite import MATHEMATICS
@@ -31,7 +30,9 @@ def source_of(module: str) -> str:
 
 @pytest.fixture(scope="module")
 def mutants() -> list[Mutant]:
-    return [one for name in modules_of(HELPERS) for one in mutants_of(source_of(name), name)]
+    listed = {entry["module"] for entry in explained()}
+    modules = [name for name in modules_of(HELPERS) if name in {*MATHEMATICS, *listed}]
+    return [one for name in modules for one in mutants_of(source_of(name), name)]
 
 
 def test_no_survivor_is_listed_that_is_no_more(mutants):
@@ -46,7 +47,7 @@ def test_every_survivor_has_a_reason():
 
 def sample(mutants: list[Mutant]) -> list[Mutant]:
     """Some mutants of each module, by their keys, which move with nothing but their own lines."""
-    spared = set(map(name_of, explained())) | only_seen_by_notebooks()
+    spared = set(map(name_of, explained()))
     tried = [one for one in mutants if one.swapped and name_of(one) not in spared]
     return [
         one
@@ -55,11 +56,6 @@ def sample(mutants: list[Mutant]) -> list[Mutant]:
             (each for each in tried if each.module == module), key=lambda each: each.key
         )[:OF_EACH_MODULE]
     ]
-
-
-def only_seen_by_notebooks() -> set[tuple[str, ...]]:
-    table = records.tables(records.read("mutants"))["only_nbval"]
-    return {tuple(row[: len(row) - 1]) for row in table["rows"]}
 
 
 def test_a_sample_of_the_mutants_is_killed_by_the_tests(mutants, tmp_path):
