@@ -25,7 +25,7 @@ def leaking(kept: list):
     for number in itertools.count():
         model = GaussianLikelihood(2, dtype=torch.float64)
         history = fit(model, two_correlated(50))
-        kept.append((model, history, torch.zeros(2**15) + number))
+        kept.append((model, history, torch.full((2**15,), float(number))))
         yield
 
 
