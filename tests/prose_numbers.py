@@ -228,10 +228,8 @@ def markdown(part: Part) -> list[str]:
 
 
 def output_text(cell: NotebookNode) -> str:
-    """What is printed below a cell, tracebacks too, without colours; nothing where it may vary."""
+    """Everything printed below a cell, tracebacks too, without colours."""
     found = []
-    if "nbval-ignore-output" in cell.metadata.get("tags", []):
-        return ""
     for output in cell.outputs:
         if output.output_type == "stream":
             found.append(output.text)
@@ -240,6 +238,11 @@ def output_text(cell: NotebookNode) -> str:
         else:
             found += [text for kind, text in output.data.items() if kind.startswith("text/")]
     return ANSI.sub("", "\n".join(found))
+
+
+def compared_text(cell: NotebookNode) -> str:
+    """What is printed below a cell; nothing where it may vary from run to run."""
+    return "" if "nbval-ignore-output" in cell.metadata.get("tags", []) else output_text(cell)
 
 
 @cache
@@ -276,7 +279,7 @@ class Evidence:
     def of(cls, notebook: NotebookNode) -> Evidence:
         """Read every code cell."""
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        printed = [output_text(cell) for cell in cells]
+        printed = [compared_text(cell) for cell in cells]
         values = [
             values_in_code(cell.source) | values_in_text(text)
             for cell, text in zip(cells, printed, strict=True)

@@ -21,7 +21,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval_rules import WIDGET
-from prose_numbers import ANSI, MINUTES, number_of, prose_problems
+from prose_numbers import MINUTES, number_of, output_text, prose_problems
 from store_notebooks import IGNORED, KERNELSPEC, code_cells, images, tags
 
 import helpers
@@ -102,19 +102,6 @@ def numbered(notebook: NotebookNode) -> Iterator[tuple[str, NotebookNode]]:
 def headings(notebook: NotebookNode) -> list[tuple[int, str]]:
     found = HEADING.findall("\n\n".join(map(without_code, markdown(notebook))))
     return [(len(marks), title) for marks, title in found]
-
-
-def output_text(cell: NotebookNode) -> str:
-    """Everything printed below a cell, tracebacks too, without colours."""
-    parts = []
-    for output in cell.outputs:
-        if output.output_type == "stream":
-            parts.append(output.text)
-        elif output.output_type == "error":
-            parts += [output.ename, output.evalue, *output.traceback]
-        else:
-            parts += [text for kind, text in output.data.items() if kind.startswith("text/")]
-    return ANSI.sub("", "\n".join(parts))
 
 
 def outside(name: str, value: float, limits: tuple[float, float]) -> list[str]:

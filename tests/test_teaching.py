@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 from nbformat import NotebookNode
+from prose_numbers import output_text
 from test_notebooks_static import (
     EXCLAMATION,
     FORBIDDEN,
@@ -25,7 +26,6 @@ from test_notebooks_static import (
     ROOT,
     headings,
     numbered,
-    output_text,
     prose,
     without_code,
 )
