@@ -82,7 +82,7 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         """Nothing of an outer run; what other programs keep is kept in the temporary folder."""
-        foreign = ("PYTEST_", "COVARIANCE_", "PYTHON", "JUPYTER", "IPYTHON", "XDG_", "MPL")
+        foreign = ("PYTEST_", "COVARIANCE_", "PYTHON", "JUPYTER", "IPYTHON", "XDG_", "MPL", "TORCH")
         outer = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         kept = self.temporary / "kept"
         return {
@@ -99,6 +99,7 @@ class Place:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(self.course),
             "SURFACE_LOG": str(self.log),
+            "TORCHINDUCTOR_CACHE_DIR": str(kept / "torchinductor"),
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.temporary)),
         }
 
@@ -248,6 +249,14 @@ def test_what_the_notebooks_do_not_call_keeps_to_them_too(place):
     assert place.reached() == []
     assert (place.course / "figures" / "99_axes.png").exists()
     assert content(place.home) == {}
+
+
+def test_what_torch_told_this_process_is_not_told_to_the_run(place, monkeypatch):
+    # torch writes the name of its cache into the environment of the first process that asks for it.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(place.home / "torchinductor"))
+    ask = "import os; print(os.environ['TORCHINDUCTOR_CACHE_DIR'])"
+    said = place.run(sys.executable, "-c", ask)
+    assert Path(said.strip()).is_relative_to(place.temporary)
 
 
 def test_every_public_name_is_called_in_a_notebook_or_here():
