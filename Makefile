@@ -32,7 +32,7 @@ WORKSHOP_TESTS := tests/test_slides_in_browser.py $(wildcard tests/test_student_
 # A PYTHONPATH of the user could put another helpers package before ours.
 unexport PYTHONPATH
 # Small matrices are slower on several threads than on one.
-test test-browser test-site test-trust test-workshop notebooks run-times \
+test test-browser test-distributed test-site test-trust test-workshop notebooks run-times \
   mutants stands soak: export OMP_NUM_THREADS := 1
 
 # $(call install,EXTRAS) takes the versions of constraints.txt. With CI set it takes nothing but the
@@ -54,12 +54,12 @@ install = $(if $(filter test,$(1)),$(by_hashes),$(if $(findstring bench,$(1)),$(
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-workshop test-browser test-trust test-static notebooks \
-  workshop run-times site test-site bench mutants stands soak audit lock lint format clean
+.PHONY: help setup lab test test-workshop test-browser test-trust test-distributed test-static \
+  notebooks workshop run-times site test-site bench mutants stands soak audit lock lint format clean
 
 help:  ## list these verbs
 	@echo "usage: make VERB [PYTHON=python3.12] [PORT=8888] [ARGS=...]"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s%s\n", $$1, $$2 }'
 
 setup: $(STAMP)  ## create .venv and install the course in it (does nothing when that is done)
 
@@ -88,7 +88,8 @@ lint: $(STAMP)  ## check style and spelling
 test: lint  ## run every test and every notebook (ARGS go to pytest)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env \
 	  --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 \
-	  $(addprefix --ignore=,tests/test_site_in_browser.py tests/browser tests/trust $(WORKSHOP_TESTS)) \
+	  $(addprefix --ignore=,tests/test_site_in_browser.py tests/browser tests/distributed tests/trust \
+	  $(WORKSHOP_TESTS)) \
 	  $(wildcard notebooks) tests $(ARGS)
 
 test-workshop: $(STAMP)  ## run what learners are given, stub by stub, and look at the slides
@@ -99,6 +100,9 @@ test-browser: $(STAMP)  ## run every notebook in JupyterLab in a browser, pictur
 
 test-trust: $(MUTANTS_STAMP)  ## kill fits, run notebooks where little is there, plant mistakes in the helpers
 	$(RUN) pytest -q -n 2 --dist loadfile tests/trust $(ARGS)
+
+test-distributed: $(STAMP)  ## fit shards with several processes, kill and stop some of them, spoil shards and disks
+	$(RUN) pytest -q -n 2 --dist loadfile tests/distributed $(ARGS)
 
 test-static: $(STAMP)  ## check the form of the notebooks without running them
 	$(RUN) pytest -q tests/test_notebooks_static.py $(ARGS)

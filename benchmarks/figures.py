@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DOTS = ("one_fit", "mini_batches", "many_fits", "log_prob", "data_pass", "memory", "startup")
-NAMES = (*DOTS, "growth")
+DOTS = (
+    *("one_fit", "mini_batches", "many_fits", "log_prob", "data_pass", "memory", "startup"),
+    *("ranks", "shards"),
+)
+NAMES = (*DOTS, "growth", "scaling")
 """Of the tables that have a figure: `figures/bench_NAME.png`."""
 MARKERS = "osD^"
 
@@ -37,7 +40,7 @@ def draw(rows: Sequence[Row]) -> list[str]:
     for name in NAMES:
         own = [row for row in rows if row["table"] == name and "skipped" not in row]
         if own:
-            save_benchmark_figure(lines(own) if name == "growth" else dots(own), name)
+            save_benchmark_figure(DRAWN_BY.get(name, dots)(own), name)
             drawn.append(name)
     return drawn
 
@@ -87,6 +90,33 @@ def lines(rows: Sequence[Row]) -> Figure:
         ax.legend(loc="upper left")
     axes[0, 0].set_ylabel("time (s)")
     return fig
+
+
+def rates(rows: Sequence[Row]) -> Figure:
+    """Rows a second over ranks, with the ideal; a line a case."""
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(5.5, 3.8))
+    numbers = sorted({row["ranks"] for row in rows})
+    ax.plot(numbers, numbers, "--", color="black", label="as many as ranks")
+    for place, case in enumerate(dict.fromkeys(row["case"] for row in rows)):
+        points = [(row["ranks"], row["rate"]) for row in rows if row["case"] == case]
+        ax.plot(
+            *zip(*points, strict=True),
+            color=COLORS[("estimate", "data")[place]],
+            marker=MARKERS[place],
+            label=case,
+        )
+    ax.set_xlabel("ranks")
+    ax.set_ylabel("rows a second (one rank = 1)")
+    ax.set_xticks(numbers)
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="upper left")
+    return fig
+
+
+DRAWN_BY = {"growth": lines, "scaling": rates}
+"""How the figures are drawn that have no dots."""
 
 
 def power(variable: str, exponent: float) -> str:

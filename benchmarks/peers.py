@@ -22,6 +22,8 @@ MODULES = {
     "Pyro": "pyro",
     "JAX": "jax",
     "NumPyro": "numpyro",
+    "dask": "dask",
+    "distributed": "distributed",
 }
 DISTRIBUTIONS = {"GPyTorch": "gpytorch", "Pyro": "pyro-ppl", "JAX": "jax", "NumPyro": "numpyro"}
 LEARNING_RATE = 0.01
@@ -36,8 +38,14 @@ class Entry(NamedTuple):
     peer: str | None = None
 
 
+def find_module(name: str) -> Any:
+    """The spec of a module, or None if it is missing; a mere folder of that name is none."""
+    spec = find_spec(name)
+    return None if spec is None or spec.origin is None else spec
+
+
 def gather(
-    entries: Iterable[Entry], *, find: Callable[[str], Any] = find_spec
+    entries: Iterable[Entry], *, find: Callable[[str], Any] = find_module
 ) -> tuple[list[Contestant], list[str]]:
     """The contestants whose libraries are here, and the names of the libraries that are not.
 
@@ -68,7 +76,7 @@ def versions() -> dict[str, str]:
     return {
         peer: metadata.version(DISTRIBUTIONS.get(peer, peer))
         for peer, module in MODULES.items()
-        if find_spec(module) is not None
+        if find_module(module) is not None
     }
 
 

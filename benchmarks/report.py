@@ -6,7 +6,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,10 +35,13 @@ class Settings:
         Fewer rounds, and without what takes long.
     threads : int
         Of every library.
+    cores : tuple of int
+        Where ranks may run, which have one thread each; empty for everywhere.
     """
 
     quick: bool = False
     threads: int = 2
+    cores: tuple[int, ...] = ()
 
     @property
     def rounds(self) -> int:
@@ -105,12 +108,13 @@ def environment(settings: Settings) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "device": _processor(),
+        "device": _processor(settings.cores),
         "threads": settings.threads,
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "torch": torch.__version__.split("+")[0],
         "peers": peers.versions(),
         "quick": settings.quick,
+        "renewed": {},
     }
 
 
@@ -129,12 +133,13 @@ def read(path: Path = RECORD) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _processor() -> str:
-    """Model of the processor and how many of its cores this process may use."""
+def _processor(cores: Sequence[int]) -> str:
+    """Model of the processor and how many cores there are for this run."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         name = models[0].partition(":")[2].strip() if models else name
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {allowed} cores"
+    if not cores and hasattr(os, "sched_getaffinity"):
+        cores = tuple(os.sched_getaffinity(0))
+    return f"{name}, {len(cores) or os.cpu_count()} cores"

@@ -11,7 +11,7 @@ from benchmarks.targets import LIBRARIES
 
 README = Path(__file__).with_name("README.md")
 START, END = "<!-- results: start -->", "<!-- results: end -->"
-BASELINES = ("textbook", "torch.cov")
+BASELINES = ("textbook", "torch.cov", "DDP")
 
 
 def text(table: str, rows: Sequence[Row], targets: Sequence[Row]) -> str:
@@ -37,10 +37,9 @@ def text(table: str, rows: Sequence[Row], targets: Sequence[Row]) -> str:
 
 def markdown(record: Mapping[str, Any]) -> str:
     """What the README states of a record: what it was made with, and the targets."""
-    peers = ", ".join(f"{name} {version}" for name, version in record["peers"].items())
     lines = [
-        f"Measured on {record['date']} with {record['threads']} threads of {record['device']}; "
-        f"Python {record['python']}, torch {record['torch']}, {peers}.",
+        f"Measured {_made_with(record)}.",
+        *(f"{tables} measured {_made_with(part)}." for tables, part in _renewed(record)),
         "",
         "| table | case | what | wanted | measured | |",
         "|---|---|---|---|---|---|",
@@ -51,7 +50,7 @@ def markdown(record: Mapping[str, Any]) -> str:
             f"| {row['table']} | {row['case']} | {row['about']} | "
             f"{sign} {row['wanted']:,g}{row['unit']} | {_number(row)} | {row['verdict']} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_rates(record["rows"])])
 
 
 def with_results(readme: str, record: Mapping[str, Any]) -> str:
@@ -59,6 +58,36 @@ def with_results(readme: str, record: Mapping[str, Any]) -> str:
     before, _, rest = readme.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n\n{markdown(record)}\n\n{END}{after}"
+
+
+def _made_with(record: Mapping[str, Any]) -> str:
+    """When, and with what: one sentence, without its subject."""
+    peers = ", ".join(f"{name} {version}" for name, version in record["peers"].items())
+    return (
+        f"on {record['date']} with {record['threads']} threads of {record['device']}; "
+        f"Python {record['python']}, torch {record['torch']}, {peers}"
+    )
+
+
+def _renewed(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Names of tables that were measured later, together where they were, and with what."""
+    together: dict[str, list[str]] = {}
+    for table, part in record["renewed"].items():
+        together.setdefault(_made_with(part), []).append(table)
+    for names in together.values():
+        yield ", ".join(f"`{name}`" for name in names), record["renewed"][names[0]]
+
+
+def _rates(rows: Sequence[Row]) -> Iterator[str]:
+    """The scaling over ranks, which has no targets."""
+    yield "| scaling | ranks | rows | time | rows a second, those of one rank being 1 |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        if "rate" in row:
+            yield (
+                f"| {row['case']} | {row['ranks']} | {row['size']:,} | "
+                f"{seconds_text(row['seconds'])} | {row['rate']:.3g} |"
+            )
 
 
 def seconds_text(seconds: float) -> str:
@@ -82,8 +111,9 @@ def _case(rows: Sequence[Row]) -> Iterator[str]:
             spread = f"[{seconds_text(row['lower'])}, {seconds_text(row['upper'])}]"
             ratios = _ratio(other, row, baseline) + _ratio(peer, row, "best peer")
             error = "" if row["error"] is None else f"{row['error_is']} {float(row['error']):.1e}"
+            rate = f" {row['rate']:.3g}x the rows a second" if "rate" in row else ""
             yield (
-                f"{name} {seconds_text(row['seconds']):>8} {spread:24}{ratios} {error} "
+                f"{name} {seconds_text(row['seconds']):>8} {spread:24}{ratios}{rate} {error} "
                 + row["note"]
             )
         elif "steps" in row:

@@ -10,7 +10,8 @@ from benchmarks.report import Row, rounded
 AUTOGRAD = "helpers, autograd"
 WRITTEN_OUT = "helpers, gradient written out"
 SKLEARN = "scikit-learn, EmpiricalCovariance"
-LIBRARIES = ("scikit-learn", "scipy", "numpy", "GPyTorch", "Pyro", "JAX", "NumPyro")
+IN_FLOAT64 = ("by two passes", "by one graph", "by da.cov")  # ways of dask, to equal accuracy
+LIBRARIES = ("scikit-learn", "scipy", "numpy", "GPyTorch", "Pyro", "JAX", "NumPyro", "dask")
 
 
 class Target(NamedTuple):
@@ -269,6 +270,53 @@ def _startup() -> list[Target]:
     ]
 
 
+def _distributed() -> list[Target]:
+    ours = "helpers, fit_shards"
+    return [
+        *(
+            Target(
+                "ranks",
+                "n=1000000, d=32, 2 ranks",
+                f"whole fit against 1000 steps of DDP, model of the {model}",
+                10_000,
+                faster("helpers, whole fit", f"DDP, model of the {model}"),
+            )
+            for model in ("textbook", "helpers")
+        ),
+        *(
+            Target(
+                "shards",
+                "n=1000000, d=64, 2 ranks",
+                f"against {library} in float64",
+                2,
+                faster(ours, *(f"{library}, {way}" for way in IN_FLOAT64)),
+            )
+            for library in ("dask.array", "dask.distributed")
+        ),
+        Target(
+            "shards",
+            "n=1000000, d=64, 2 ranks",
+            "relative error of the covariance",
+            1e-12,
+            value(ours, "error"),
+            at_most=True,
+            unit="",
+        ),
+        *(
+            Target(
+                "rank_memory",
+                f"n={n}, d=64, 2 ranks",
+                "of a rank",
+                64,
+                value(ours, "mebibytes"),
+                at_most=True,
+                unit=" MiB",
+            )
+            for n in (100_000, 1_000_000, 10_000_000)
+        ),
+    ]
+
+
 TARGETS: tuple[Target, ...] = (
     *_one_fit(),
     *_conditioning(),
@@ -278,4 +326,5 @@ TARGETS: tuple[Target, ...] = (
     *_data_pass(),
     *_memory(),
     *_startup(),
+    *_distributed(),
 )

@@ -6,11 +6,12 @@ Modules stand in floors; each imports only from the floors below it.
 1. gaussian, statistics, estimators, uncertainty: mathematics on tensors with batch dimensions
 2. parametrizations: from unconstrained parameters to `scale_tril`
 3. models, checkpoints, interrupts, history, progress, objectives, optimizers, training
-4. datasets, plotting, exercises, source, environment, crossover, interactive: what serves the
-   notebooks
+4. distributed: the same over many files and processes
+5. datasets, plotting, exercises, source, environment, crossover, scaling, bad_disk, interactive:
+   what serves the notebooks
 
-Floor 4 needs matplotlib, scikit-learn or IPython; its names are imported when they are first used,
-so that `import helpers` costs no more than `import torch`.
+Floor 5 needs matplotlib, scikit-learn or IPython. The names of floors 4 and 5 are imported when
+they are first used, so that `import helpers` costs no more than `import torch`.
 """
 
 from __future__ import annotations
@@ -49,6 +50,13 @@ from helpers.uncertainty import (
 if TYPE_CHECKING:
     from helpers.crossover import load_record, measure_crossover, median_seconds, plot_crossover
     from helpers.datasets import Dataset, load_dataset, two_correlated
+    from helpers.distributed import (
+        fit_batches,
+        fit_data_parallel,
+        fit_shards,
+        list_shards,
+        reduce_statistics,
+    )
     from helpers.environment import check_environment
     from helpers.exercises import check, hint, show_progress
     from helpers.interactive import (
@@ -80,6 +88,13 @@ if TYPE_CHECKING:
 _LAZY = {
     "crossover": ("load_record", "measure_crossover", "median_seconds", "plot_crossover"),
     "datasets": ("Dataset", "load_dataset", "two_correlated"),
+    "distributed": (
+        "fit_batches",
+        "fit_data_parallel",
+        "fit_shards",
+        "list_shards",
+        "reduce_statistics",
+    ),
     "environment": ("check_environment",),
     "exercises": ("check", "hint", "show_progress"),
     "interactive": (
@@ -137,9 +152,13 @@ __all__ = [
     "explore_noise_floor",
     "explore_step",
     "fit",
+    "fit_batches",
+    "fit_data_parallel",
+    "fit_shards",
     "hint",
     "judge",
     "kl_divergence",
+    "list_shards",
     "load_checkpoint",
     "load_dataset",
     "load_record",
@@ -169,6 +188,7 @@ __all__ = [
     "plot_points",
     "plot_principal_axes",
     "principal_axes",
+    "reduce_statistics",
     "save_checkpoint",
     "save_figure",
     "show_progress",

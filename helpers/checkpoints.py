@@ -7,8 +7,8 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,13 +56,30 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         raise TypeError(f"state: expected a dict, got {type(state).__name__}")
     content = io.BytesIO()
     torch.save({**_plain(state, "state"), "format": FORMAT}, content)
-    with _named_errors(path), _part(path) as (file, temporary):
-        file.write(content.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())  # or a power cut could leave the new name on old bytes
-        if fcntl is None:
-            file.close()  # Windows renames no open file; elsewhere the lock lasts until the end
-        os.replace(temporary, path)
+    write_files({path: content.getbuffer()})
+
+
+def write_files(contents: Mapping[Path, bytes | memoryview], name: str = "checkpoint") -> None:
+    """Write files so that each is the old one or the new one, at every moment.
+
+    All of them are on the disk before the first takes its name, in the order given: where one
+    cannot be written, none is.
+    """
+    with ExitStack() as stack:
+        made = []
+        for path, content in contents.items():
+            with _named_errors(path, name):
+                file, temporary = stack.enter_context(_part(path))
+                _write_all(file, content)
+                if hasattr(os, "fchmod"):  # a temporary file is for nobody else to read
+                    os.fchmod(file.fileno(), 0o666 & ~_umask())
+                os.fsync(file.fileno())  # or a power cut could leave the new name on old bytes
+                if fcntl is None:
+                    file.close()  # Windows renames no open file; elsewhere the lock lasts on
+                made.append((temporary, path))
+        for temporary, path in made:
+            with _named_errors(path, name):
+                os.replace(temporary, path)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -130,9 +147,9 @@ def as_checkpoint_path(path: Any, name: str = "checkpoint") -> Path:
     return place
 
 
-def require_writable(path: Path) -> None:
+def require_writable(path: Path, name: str = "checkpoint") -> None:
     """Raise OSError if no file can be made beside `path`, before anybody trains for hours."""
-    with _named_errors(path), _part(path) as (file, temporary):
+    with _named_errors(path, name), _part(path) as (file, temporary):
         file.close()
         os.unlink(temporary)
 
@@ -221,12 +238,12 @@ def _require_compact(state: Any) -> None:
 
 
 @contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def _named_errors(path: Path, name: str) -> Iterator[None]:
     """Let an OSError say what could not be written, and where."""
     try:
         yield
     except OSError as error:
-        words = f"checkpoint: cannot be written, {error.strerror or error}"
+        words = f"{name}: cannot be written, {error.strerror or error}"
         raise OSError(error.errno, words, str(path)) from error
 
 
@@ -236,11 +253,26 @@ def _part(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     _sweep(path)
     handle, temporary = _new_part(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        # Without a buffer: what did not fit on the disk would be tried again when it is closed.
+        with os.fdopen(handle, "wb", 0) as file:
             yield file, temporary
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _write_all(file: BinaryIO, content: bytes | memoryview) -> None:
+    """Write until all is written: a file without a buffer may take less than it is given."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+
+
+def _umask() -> int:
+    """What others may not do with new files: it can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _new_part(path: Path) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 PATIENCE = 2.0  # seconds
+MANY = 1_000_000  # steps; their number is shortened then, to 1.23M
 
 
 class ProgressBar:
@@ -19,27 +20,44 @@ class ProgressBar:
         None waits two seconds; True shows the bar at once; False never.
     done : int
         Steps done before, by a fit that is resumed.
+    name, unit : str
+        Of the work, and of what `total` counts.
     """
 
-    def __init__(self, total: int, show: bool | None = None, done: int = 0) -> None:
+    def __init__(
+        self,
+        total: int,
+        show: bool | None = None,
+        done: int = 0,
+        *,
+        name: str = "fit",
+        unit: str = "step",
+    ) -> None:
         if show is not None and not isinstance(show, bool):
             raise TypeError(f"progress: expected True, False or None, got {show!r}")
         self.total = total
         self.done = done
+        self.name = name
+        self.unit = unit
         patience = {None: PATIENCE, True: 0.0, False: float("inf")}[show]
         self._due = time.monotonic() + patience
         self._bar: Any = None
 
-    def advance(self) -> None:
-        """One step more is done."""
-        self.done += 1
+    def advance(self, steps: int = 1) -> None:
+        """So many steps more are done."""
+        self.done += steps
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(steps)
         elif time.monotonic() >= self._due:
             from tqdm.auto import tqdm  # only those who wait pay for the import
 
             self._bar = tqdm(
-                total=self.total, initial=self.done, desc="fit", unit="step", leave=False
+                total=self.total,
+                initial=self.done,
+                desc=self.name,
+                unit=self.unit,
+                unit_scale=self.total >= MANY,
+                leave=False,
             )
 
     def __enter__(self) -> ProgressBar:

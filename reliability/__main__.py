@@ -13,6 +13,7 @@ VERBS = {
     "inputs": "give bad input to every public function",
     "errors": "compare float32 and float64 with exact answers as the condition grows",
     "kills": "interrupt fits at random moments and resume them",
+    "rank_kills": "kill ranks of a fit of shards at random moments, under torchrun",
     "soak": "fit thousands of times, and run all notebooks in one server at once",
     "audit": "look up the pinned versions in a database of known vulnerabilities",
     "report": "put the records' tables and numbers into docs/reliability.md",

@@ -41,6 +41,7 @@ SPEAKS_OF = {
     "inputs": ("helpers",),
     "kills": ("helpers",),
     "mutants": ("helpers", "notebooks", "tests"),
+    "rank_kills": ("helpers",),
 }
 OTHERS_SPEAK_OF = ("helpers", "notebooks", "rules")
 DIGITS = 12  # of a digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from functools import cache
+from functools import cache, partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bad_inputs import (
     Target,
     covariance,
     factor,
+    folder_of_shards,
     gaussian,
     itself,
     learner,
@@ -275,6 +276,35 @@ def fitted(model: Any, data: Any, **how: Any) -> list[Any]:
     return [getattr(model, "loc", None), model.covariance_matrix, history.gap[-1:] * 0]
 
 
+def fitted_together(
+    function: Callable[..., helpers.History], model: Any, data: Any, **how: Any
+) -> list[Any]:
+    """What a fit on the ranks of a group leaves behind; here the group is this process alone."""
+    history = function(model, data, **how)
+    return [model.loc, model.covariance_matrix, history.gap[-1:] * 0]
+
+
+def shards_folder() -> str:
+    """Two shards of the samples."""
+    folder = Path(folder_of_shards().name) / "good"
+    if not folder.exists():
+        folder.mkdir()
+        for i, part in enumerate(samples().split(5)):
+            np.save(folder / f"part-{i}.npy", part)
+    return str(folder)
+
+
+def described(paths: Any) -> list[Any]:
+    """What is found of shards, without the names that depend on the folder."""
+    return [(each.rows, each.columns, each.dtype) for each in helpers.list_shards(paths)]
+
+
+def fitted_to_shards(paths: Any, **how: Any) -> list[Any]:
+    """What a fit to shards leaves behind."""
+    found = helpers.fit_shards(paths, **how)
+    return [found.model.loc, found.model.covariance_matrix]
+
+
 def plain_fit() -> dict[str, Any]:
     return {
         "model": model(),
@@ -332,6 +362,11 @@ def batches_fit() -> dict[str, Any]:
 def batch_fit() -> dict[str, Any]:
     two = helpers.GaussianLikelihood(3, (2,), dtype=torch.float64)
     return {**plain_fit(), "model": two, "data": torch.stack([samples(), samples() + 1])}
+
+
+def batches_together() -> dict[str, Any]:
+    kept = ("model", "data", "optimizer", "device", "tol", "max_steps", "progress")
+    return {**{name: batch_fit()[name] for name in kept}, "group": None}
 
 
 def mse_fit() -> dict[str, Any]:
@@ -797,6 +832,84 @@ TARGETS: dict[str, Target] = {
         helpers.load_checkpoint, _fixed(path=saved_checkpoint), {"path": "path"}
     ),
     # floor 4
+    "list_shards": Target(
+        described,
+        _fixed(paths=shards_folder),
+        {"paths": "headers of shards"},
+        gives_up=(OSError,),
+    ),
+    "fit_shards": Target(
+        fitted_to_shards,
+        _fixed(
+            paths=shards_folder,
+            kept=None,
+            dtype=_always(torch.float64),
+            device=_always(torch.device("cpu")),
+            timeout=60.0,
+            progress=False,
+            group=None,
+        ),
+        {
+            "paths": "shards",
+            "kept": "folder or None",
+            "dtype": "dtype",
+            "device": "device",
+            "timeout": "positive",
+            "progress": "flag or None",
+            "group": "group or None",
+        },
+        gives_up=(OSError,),
+    ),
+    "reduce_statistics": Target(
+        helpers.reduce_statistics,
+        _fixed(statistics=statistics, group=None),
+        {"statistics": "statistics alone", "group": "group or None"},
+    ),
+    "fit_data_parallel": Target(
+        partial(fitted_together, helpers.fit_data_parallel),
+        lambda: {
+            "model": model(),
+            "data": samples(),
+            "batch_size": 4,
+            "optimizer": "adam",
+            "max_steps": 3,
+            "seed": 0,
+            "device": torch.device("cpu"),
+            "group": None,
+            "progress": False,
+        },
+        {
+            "model": "model",
+            "data": "samples",
+            "batch_size": "count",
+            "optimizer": "optimizer",
+            "max_steps": "count or None",
+            "seed": "from zero",
+            "device": "device",
+            "group": "group or None",
+            "progress": "flag or None",
+        },
+        changes=("model",),
+        extra={"batch_size": OVER_N},
+        gives_up=(FloatingPointError,),
+    ),
+    "fit_batches": Target(
+        partial(fitted_together, helpers.fit_batches),
+        batches_together,
+        {
+            "model": "model",
+            "data": "batch of samples",
+            "optimizer": "optimizer",
+            "device": "device",
+            "tol": "positive or None",
+            "max_steps": "count or None",
+            "group": "group or None",
+            "progress": "flag or None",
+        },
+        changes=("model",),
+        gives_up=(FloatingPointError,),
+    ),
+    # floor 5
     "load_dataset": _target(helpers.load_dataset, _fixed(name="iris"), {"name": "choice"}),
     "two_correlated": _target(
         helpers.two_correlated,

@@ -21,10 +21,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count as count_from_zero
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 import helpers
@@ -644,11 +647,107 @@ PATH = {
     "null character": Bad(lambda good: "a\0b", REFUSED),
     "folder": Bad(lambda good: tempfile.gettempdir(), REFUSED),
 }
+FOLDER = {
+    "int": Bad(lambda good: 3, REFUSED),
+    "list": Bad(lambda good: ["a"], REFUSED),
+    "bytes": Bad(lambda good: b"abc", REFUSED),
+    "empty": Bad(lambda good: "", REFUSED),
+    "null character": Bad(lambda good: "a\0b", REFUSED),
+    "file": Bad(lambda good: __file__, REFUSED),
+    "Path": Bad(lambda good: Path(folder_of_shards().name) / "kept", SAME, itself),
+}
+
+
+def shard(rows: Tensor | np.ndarray, name: str = "other.npy") -> str:
+    """Write rows to a file of their own."""
+    file = Path(folder_of_shards().name) / str(next(NUMBERS)) / name
+    file.parent.mkdir()
+    np.save(file, rows)
+    return str(file)
+
+
+@cache
+def folder_of_shards() -> tempfile.TemporaryDirectory:
+    """A folder that is removed when Python ends."""
+    return tempfile.TemporaryDirectory()
+
+
+def beside(rows: Callable[[Tensor], Any], expected: str = REFUSED) -> Bad:
+    """The good shards and one more, whose message names the file."""
+    return Bad(lambda good: [good, shard(rows(samples()))], expected, None, "npy")
+
+
+def cut_off(good: str) -> list[str]:
+    """The good shards and one more that has lost its last bytes."""
+    file = shard(samples())
+    with open(file, "r+b") as opened:
+        opened.truncate(300)
+    return [good, file]
+
+
+def text(good: str) -> list[str]:
+    """The good shards and a text."""
+    file = Path(folder_of_shards().name) / f"{next(NUMBERS)}.npy"
+    file.write_text("1, 2, 3")
+    return [good, str(file)]
+
+
+NUMBERS = count_from_zero()  # of files that were written
+HEADERS_OF_SHARDS = {
+    **NOTHING,
+    "int": Bad(lambda good: 3, REFUSED),
+    "bytes": Bad(lambda good: b"abc", REFUSED),
+    "tensor": Bad(lambda good: samples(), REFUSED),
+    "array": Bad(lambda good: samples().numpy(), REFUSED),
+    "nothing": Bad(lambda good: [], REFUSED),
+    "empty": Bad(lambda good: "", REFUSED),
+    "null character": Bad(lambda good: "a\0b", REFUSED),
+    "None in it": Bad(lambda good: [good, None], REFUSED),
+    "no such file": Bad(lambda good: "no such file.npy", RIGHT),
+    "pattern of nothing": Bad(lambda good: f"{good}/*.none", RIGHT),
+    "folder of nothing": Bad(lambda good: tempfile.mkdtemp(dir=folder_of_shards().name), REFUSED),
+    "no rows": Bad(lambda good: shard(samples()[:0]), REFUSED),
+    "cut off": Bad(cut_off, REFUSED, None, "npy"),
+    "text": Bad(text, REFUSED, None, "npy"),
+    "other width": beside(lambda rows: rows[:, :2]),
+    "other dtype": beside(lambda rows: rows.float()),
+    "half": beside(lambda rows: rows.half()),
+    "int64": beside(lambda rows: rows.long()),
+    "complex": beside(lambda rows: rows.to(torch.complex128)),
+    "vector": beside(lambda rows: rows[0]),
+    "batch": beside(lambda rows: rows.expand(2, 8, 3)),
+    "objects": beside(lambda rows: rows.numpy().astype(object)),
+    "Path": Bad(Path, SAME, itself),
+    "twice": Bad(lambda good: [good, good], SAME, itself),
+    "pattern": Bad(lambda good: f"{good}/*.npy", SAME, itself),
+    "backwards": Bad(lambda good: sorted(Path(good).glob("*.npy"))[::-1], SAME, itself),
+}
+SHARDS = {
+    **HEADERS_OF_SHARDS,
+    "nan": beside(with_entry(math.nan)),
+    "inf": beside(with_entry(math.inf)),
+    "one huge": beside(with_entry(1e300), RIGHT),
+    "largest": beside(lambda rows: torch.full_like(rows, torch.finfo(rows.dtype).max), RIGHT),
+    "too few rows": Bad(lambda good: shard(samples()[:3]), REFUSED, None, "data"),
+    "constant column": Bad(
+        lambda good: shard(samples() * torch.tensor([1, 0, 1])), REFUSED, None, "data"
+    ),
+    "float32": Bad(lambda good: shard(samples().float()), RIGHT),
+    "in columns": Bad(lambda good: shard(np.asfortranarray(samples())), SAME, itself),
+    "of other byte order": Bad(lambda good: shard(samples().numpy().astype(">f8")), SAME, itself),
+}
 CALLABLE = {
     **NOTHING,
     "str": Bad(lambda good: "f", REFUSED),
     "int": Bad(lambda good: 3, REFUSED),
     "result of the call": Bad(lambda good: torch.ones(2), REFUSED),
+}
+GROUP = {
+    "str": Bad(lambda good: "gloo", REFUSED),
+    "int": Bad(lambda good: 0, REFUSED),
+    "list": Bad(lambda good: [0, 1], REFUSED),
+    "object": Bad(lambda good: object(), REFUSED),
+    "group of others": Bad(lambda good: dist.GroupMember.NON_GROUP_MEMBER, REFUSED),
 }
 AXES = {
     **NOTHING,
@@ -703,6 +802,12 @@ COUNTS_OF_SAMPLES = {
     "negative": Bad(lambda good: -good, REFUSED),
     "meta device": Bad(on_meta, REFUSED),
     "zero": Bad(lambda good: 0 * good, REFUSED),
+}
+STATISTICS_ALONE = {
+    **{name: NO_TENSOR[name] for name in ("None", "str", "dict", "object")},
+    "tensor": Bad(lambda good: samples(), REFUSED),
+    "of nothing": Bad(lambda good: helpers.SufficientStatistics.from_data(samples()[:0]), RIGHT),
+    "float32": Bad(lambda good: good.to(torch.float32), RIGHT),
 }
 OTHER_STATISTICS = {
     **NO_TENSOR,
@@ -891,7 +996,11 @@ KINDS: dict[str, dict[str, Bad]] = {
     "sizes": SIZES,
     "dims": DIMS,
     "path": PATH,
+    "folder or None": FOLDER,
+    "headers of shards": HEADERS_OF_SHARDS,
+    "shards": SHARDS,
     "callable": CALLABLE,
+    "group or None": GROUP,
     "axes": AXES,
     "color": COLOR,
     "linestyle": LINESTYLE,
@@ -903,6 +1012,7 @@ KINDS |= {
     "batches of a fit": {k: bad for k, bad in BATCHES.items() if k not in ("tensor", "array")},
     "symmetric": SYMMETRIC,
     "tensor of counts": COUNTS_OF_SAMPLES,
+    "statistics alone": STATISTICS_ALONE,
     "other statistics": OTHER_STATISTICS,
     "what to() takes": CONVERSIONS,
     "names that to() takes": NAMED_CONVERSIONS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,12 +20,15 @@ from benchmarks import (
     mini_batches,
     one_fit,
     peers,
+    rank_memory,
     report,
+    scaling,
+    shards,
     tables,
     targets,
     textbook,
 )
-from benchmarks.__main__ import TABLES, limit_threads, main
+from benchmarks.__main__ import TABLES, limit_threads, main, merged
 from benchmarks.peers import Entry
 from benchmarks.problems import Truth, samples
 from benchmarks.timing import Contestant, measure
@@ -32,6 +36,7 @@ from helpers import SufficientStatistics, two_correlated
 
 ROOT = Path(__file__).parents[1]
 TIMES = ("seconds", "lower", "upper")
+DASK = ("dask", "distributed")
 
 
 # The clock --------------------------------------------------------------------------------------
@@ -302,10 +307,28 @@ def test_a_missing_peer_has_a_row_and_a_line(monkeypatch):
     assert "JAX" not in peers.versions()
 
 
+def test_a_folder_of_the_name_of_a_peer_is_no_peer(tmp_path, monkeypatch):
+    """There is one: tests/distributed, while the tests run."""
+    (tmp_path / "a_mere_folder").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert peers.find_module("a_mere_folder") is None
+    assert peers.find_module("a_module_of_nowhere") is None
+    assert peers.find_module("numpy") is not None
+
+
 def test_importing_the_tables_imports_no_peer():
     """Each is imported by what makes its contestant, so a missing one does no harm."""
     for path in (ROOT / "benchmarks").glob("*.py"):
-        for peer in ("jax", "pyro", "numpyro", "gpytorch", "linear_operator", "sklearn", "scipy"):
+        for peer in (
+            "jax",
+            "pyro",
+            "numpyro",
+            "gpytorch",
+            "linear_operator",
+            "sklearn",
+            "scipy",
+            *DASK,
+        ):
             source = path.read_text(encoding="utf-8")
             assert not re.search(rf"^\s*(import|from) {peer}\b", source, re.MULTILINE), path.name
 
@@ -358,9 +381,69 @@ def test_the_threads_are_limited_for_every_library(monkeypatch):
     monkeypatch.setattr("os.sched_setaffinity", lambda _, some: cores.extend(some), raising=False)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "7")
-    limit_threads(2)
+    assert limit_threads(2) == (0, 1, 2, 3)
     assert {os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]} == {"2"}
     assert cores == [2, 3]
+
+
+def test_tables_of_a_later_run_take_the_place_of_those_of_that_name():
+    def row(table: str, seconds: float) -> dict:
+        return {"table": table, "case": "a", "contestant": "b", "seconds": seconds}
+
+    old = {
+        "date": "2026-01-01",
+        "renewed": {"ranks": {"date": "2026-01-02"}},
+        "targets": [],
+        "rows": [row("one_fit", 1.0), row("log_prob", 2.0), row("ranks", 3.0)],
+    }
+    part = {"date": "2026-01-03", "renewed": {}, "targets": [], "rows": [row("log_prob", 4.0)]}
+    new = merged(old, part)
+    assert [each["seconds"] for each in new["rows"]] == [1.0, 4.0, 3.0]
+    assert new["date"] == "2026-01-01"
+    assert new["renewed"] == {"ranks": {"date": "2026-01-02"}, "log_prob": {"date": "2026-01-03"}}
+    assert new["targets"] == targets.judge(new["rows"])
+
+
+def test_the_readme_says_when_which_table_was_measured(record):
+    day = {**report.environment(report.Settings()), "date": "2031-01-01"}
+    renewed = {"ranks": day, "one_fit": {**day, "date": "2031-02-02"}, "shards": day}
+    text = tables.markdown({**record, "renewed": renewed})
+    assert "`ranks`, `shards` measured on 2031-01-01 with 2 threads" in text
+    assert "`one_fit` measured on 2031-02-02 with 2 threads" in text
+
+
+@pytest.mark.parametrize("more", [[], ["--only", "one_fit", "--quick"]])
+def test_only_whole_tables_can_be_renewed(more, capsys):
+    with pytest.raises(SystemExit):
+        main(["--renew", *more])
+    assert "--renew: expected --only with it, and not --quick" in capsys.readouterr().err
+
+
+def test_rates_are_rows_a_second_beside_those_of_one_rank():
+    times = [{"case": "a", "seconds": seconds} for seconds in (4.0, 2.5, 2.0)]
+    found = scaling.with_rates(times, [100, 100, 400])
+    assert [row["ranks"] for row in found] == [1, 2, 4]
+    assert [row["rate"] for row in found] == [1.0, 1.6, 8.0]
+
+
+def test_rank_memory_without_room_on_the_disk_is_skipped_by_name(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    rows = rank_memory.rows(report.Settings())
+    assert [row["skipped"] for row in rows] == ["no room on the disk"] * len(rank_memory.SIZES)
+
+
+def test_dask_s_sums_in_float32_do_not_count_for_the_target():
+    row = {"table": "shards", "case": "n=1000000, d=64, 2 ranks", "error": 1e-15}
+    rows = [
+        {**row, "contestant": shards.OURS, "seconds": 1.0},
+        *({**row, "contestant": f"dask.array, {n}", "seconds": 3.0} for n in targets.IN_FLOAT64),
+        {**row, "contestant": f"dask.array, {shards.IN_FLOAT32}", "seconds": 0.1},
+    ]
+    (judged,) = (
+        each for each in targets.judge(rows) if each["about"] == "against dask.array in float64"
+    )
+    assert (judged["measured"], judged["verdict"]) == (3.0, "reached")
+    assert set(shards.THREADS.values()) == {*targets.IN_FLOAT64, shards.IN_FLOAT32}
 
 
 def test_a_table_that_does_not_exist_is_refused(capsys):
@@ -384,11 +467,17 @@ def test_the_record_says_what_it_was_made_with(record):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"])
     assert record["threads"] == 2
     assert record["quick"] is False
+    for part in record["renewed"].values():
+        assert set(part) == set(report.environment(report.Settings())) - {"renewed"}
+        assert (part["torch"], part["threads"], part["quick"]) == (record["torch"], 2, False)
 
 
 def test_the_record_has_every_table_and_every_peer(record):
     assert [*dict.fromkeys(row["table"] for row in record["rows"])] == list(TABLES)
-    assert set(record["peers"]) == set(peers.MODULES)
+    for table in TABLES:
+        made_with = record["renewed"].get(table, record)
+        for each in {"shards": DASK}.get(table, set(peers.MODULES) - {*DASK}):
+            assert each in made_with["peers"], (table, each)
     assert [row for row in record["rows"] if "skipped" in row] == []
 
 

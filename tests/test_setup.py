@@ -124,8 +124,9 @@ LOCK = (ROOT / ".ci" / "requirements.txt").read_text(encoding="utf-8")
 BUILD_LOCK = (ROOT / ".ci" / "build-requirements.txt").read_text(encoding="utf-8")
 # What only the benchmarks need, and torch, which is installed by its version alone.
 NOT_LOCKED = {
-    *("gpytorch", "jax", "jaxlib", "linear-operator", "ml-dtypes", "multipledispatch"),
-    *("numpyro", "opt-einsum", "pyro-api", "pyro-ppl", "torch"),
+    *("dask", "distributed", "gpytorch", "jax", "jaxlib", "linear-operator", "locket"),
+    *("ml-dtypes", "multipledispatch", "numpyro", "opt-einsum", "partd", "pyro-api", "pyro-ppl"),
+    *("tblib", "toolz", "torch", "zict"),
 }
 
 
@@ -249,7 +250,7 @@ def fake_python(folder: Path) -> Path:
 def test_make_lists_its_verbs(checkout):
     said = make(checkout).stdout
     verbs = ["setup", "lab", "test", "notebooks", "workshop", "run-times", "site"]
-    verbs += ["test-site", "test-browser", "test-trust", "test-workshop"]
+    verbs += ["test-site", "test-browser", "test-trust", "test-workshop", "test-distributed"]
     verbs += ["mutants", "stands", "soak", "audit", "lock"]
     for verb in [*verbs, "bench", "lint", "format", "clean"]:
         assert f"\n  {verb} " in said

@@ -422,7 +422,7 @@ def test_the_student_zip_holds_what_a_learner_needs(student_zip):
         readme = packed.read("student/README.md").decode()
     expected = {"README.md", "pyproject.toml", "constraints.txt", "environment.yml", "figures/"}
     expected |= {"docs/recipe.md", "helpers/exercises/kept.json"}
-    expected |= {f"notebooks/{path.name}" for path in PATHS.values()}
+    expected |= {f"notebooks/{path.name}" for path in PLANS["day"].chosen(PATHS.values())}
     expected |= {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "helpers").rglob("*")
@@ -492,8 +492,9 @@ def test_no_solution_is_in_the_notebooks_of_the_student_zip(student_zip):
     with ZipFile(student_zip) as packed:
         names = [name for name in packed.namelist() if name.endswith(".ipynb")]
         texts = {Path(name).stem: packed.read(name).decode() for name in names}
-    assert set(texts) == set(SOURCES)
-    for stem, notebook in SOURCES.items():
+    assert set(texts) == set(filter(PLANS["day"].takes, SOURCES))
+    for stem in texts:
+        notebook = SOURCES[stem]
         copied = nbformat.reads(texts[stem], as_version=4)
         given = "\n".join(cell.source for cell in copied.cells)
         lesson = "\n".join(c.source for c in notebook.cells if not is_code(c, "solution"))

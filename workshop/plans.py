@@ -36,8 +36,9 @@ class Plan:
         From the first word to the last, breaks included.
     breaks : tuple of int
         Minutes of each break, spread over the gaps between the notebooks.
-    last_notebook : int or None
-        The number of the last notebook that is taken; None for all there are.
+    last_notebook : int
+        The number of the last notebook that is taken. The four of the core fill a day; others are
+        for readers who go on.
     optional_sections, optional_exercises : bool
         Whether sections and exercises tagged ``optional`` are kept.
     """
@@ -45,13 +46,13 @@ class Plan:
     name: str
     minutes: int
     breaks: tuple[int, ...]
-    last_notebook: int | None
+    last_notebook: int
     optional_sections: bool
     optional_exercises: bool
 
     def takes(self, stem: str) -> bool:
         """Whether the notebook of that file name is part of the workshop."""
-        return self.last_notebook is None or int(stem[:2]) <= self.last_notebook
+        return int(stem[:2]) <= self.last_notebook
 
     def keeps(self, part: Part) -> bool:
         """Whether a part of a notebook that is taken is kept in the copies."""
@@ -71,7 +72,7 @@ PLANS = {
     for plan in (
         Plan("90min", 90, (), 3, optional_sections=False, optional_exercises=False),
         Plan("half-day", 210, (15,), 4, optional_sections=False, optional_exercises=True),
-        Plan("day", 390, (15, 45, 15), None, optional_sections=True, optional_exercises=True),
+        Plan("day", 390, (15, 45, 15), 4, optional_sections=True, optional_exercises=True),
     )
 }
 

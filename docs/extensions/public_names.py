@@ -19,7 +19,8 @@ FLOORS = {
     1: ("mathematics", "Mathematics"),
     2: ("parametrizations", "Parametrizations"),
     3: ("training", "Models and training"),
-    4: ("notebooks", "For the notebooks"),
+    4: ("distributed", "Many files and processes"),
+    5: ("notebooks", "For the notebooks"),
     0: ("devices", "Devices and number formats"),
 }
 

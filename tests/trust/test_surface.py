@@ -3,8 +3,9 @@
 Every notebook runs in a copy of the course. Two watchmen look: a hook inside each interpreter
 writes down what Python opens, connects to and starts; and, where the system lets us, the whole run
 stands in a mount namespace in which all but three folders is read-only, and in a network namespace
-in which not even the loopback interface is up. The hook sees what is tried and fails in silence;
-the namespaces see what is written in C.
+that has a loopback interface and no other: ranks of torch.distributed can speak to each other, and
+nothing outside can be reached. The hook sees what is tried and fails in silence; the namespaces see
+what is written in C.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WATCH = Path(__file__).with_name("watch")
 RUNNER = Path(__file__).with_name("run_notebooks.py")
+LOOPBACK = ROOT / "reliability" / "loopback.py"
 WRITABLE = ("figures", "build")
 PATIENCE = 600  # seconds; all notebooks take a minute on an idle machine
 
@@ -45,7 +48,10 @@ PROGRAMS = {
     "nvidia-smi": "helpers.crossover asks for the version of the driver of a GPU",
 }
 
-# The rest of the machine can be read and not be written, and no interface is up.
+# What our own Python may be started with: ranks, which are watched as the kernel is.
+OF_RANKS = ("torch.distributed.run", "helpers.distributed", "helpers.bad_disk", "train.py")
+
+# The rest of the machine can be read and not be written.
 SEAL = """
 for folder in "$1" "$2" "$3"; do mount --bind "$folder" "$folder" || exit 99; done
 mount -o remount,bind,ro / || exit 99
@@ -107,7 +113,7 @@ class Place:
         """Run a program here; its output."""
         line = [*map(str, command)]
         if self.sealed:
-            line = [*namespaces(), "sh", "-c", SEAL, "seal", *map(str, self.allowed), *line]
+            line = [*sealed_in(*self.allowed), *line]
         environment = self.environment()
         if watched:
             environment["PYTHONPATH"] = environment["KERNEL_PATH"]
@@ -138,13 +144,20 @@ class Place:
         if event == "address":
             return is_of_this_machine(what)
         if event == "name":
-            return what in (None, "", "localhost", "127.0.0.1", "::1")
-        return Path(what[0]).name in PROGRAMS
+            return what in (None, "", "localhost", "127.0.0.1", "::1", socket.gethostname())
+        return Path(what[0]).name in PROGRAMS or is_of_ranks(what)
+
+
+def is_of_ranks(program: list[str]) -> bool:
+    """Whether a program is torchrun or one of its ranks, which this Python runs."""
+    return program[0] == sys.executable and any(f"'{each}'" in program[1] for each in OF_RANKS)
 
 
 def is_of_this_machine(address: object) -> bool:
     """Whether a socket speaks to a file, or to a program on the same machine."""
-    return isinstance(address, str) or ipaddress.ip_address(address[0]).is_loopback
+    if isinstance(address, str) or address[0] == "localhost":
+        return True
+    return ipaddress.ip_address(address[0]).is_loopback
 
 
 def namespaces() -> list[str]:
@@ -152,13 +165,18 @@ def namespaces() -> list[str]:
     return ["unshare", *([] if os.getuid() == 0 else ["--map-root-user"]), "--mount", "--net"]
 
 
+def sealed_in(*folders: Path) -> list[str]:
+    """The command that runs another one in namespaces, with three folders that can be written."""
+    loopback = [sys.executable, "-I", str(LOOPBACK)]  # not watched: it is ours
+    return [*namespaces(), *loopback, "sh", "-c", SEAL, "seal", *map(str, folders)]
+
+
 def can_seal(folder: Path) -> bool:
     """Whether this machine lets us make a read-only world without a network."""
     if sys.platform != "linux" or shutil.which("unshare") is None:
         return False
     try_it = f"! touch '{Path(__file__).parent}/touched' 2> /dev/null && touch '{folder}/touched'"
-    places = [str(folder)] * 3
-    command = [*namespaces(), "sh", "-c", SEAL, "seal", *places, "sh", "-c", try_it]
+    command = [*sealed_in(folder, folder, folder), "sh", "-c", try_it]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -231,6 +249,8 @@ covariance = model.covariance_matrix.detach()
 print(mahalanobis(data.data[:2].float(), model.loc.detach(), model.scale_tril.detach()))
 print(entropy(model.scale_tril.detach()), mean_standard_error(covariance, 150))
 print(marginal(model, [0, 1]), natural_turn(torch.eye(4)))
+print(reduce_statistics(SufficientStatistics.from_data(data.data)).count)
+fit_batches(GaussianLikelihood(4, (2,)), torch.stack([data.data, data.data + 1]))
 fig, ax = plt.subplots(figsize=WIDE)
 plot_principal_axes(ax, torch.zeros(2), covariance[:2, :2], color="C0")
 print(principal_axes(covariance))
@@ -311,10 +331,10 @@ def test_a_notebook_that_opens_an_address_or_writes_at_home_fails(place):
         run_notebooks(place, path)
 
 
-# What writes without asking Python, and what speaks on the machine itself.
+# What writes without asking Python, and what speaks to another machine.
 IN_C = {
     "a file": ("import torch\ntorch.jit.script(torch.nn.Identity()).save('x.pt')", "[Rr]ead-only"),
-    "a connection": ("import socket\nsocket.create_connection(('127.0.0.1', 1), 1)", "unreachable"),
+    "a connection": ("import socket\nsocket.create_connection(('192.0.2.1', 1), 1)", "unreachable"),
 }
 
 

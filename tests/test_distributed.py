@@ -1,0 +1,676 @@
+"""The fit over shards, in one process: what needs several of them is in tests/distributed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import threading
+import time
+import warnings
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import strategies  # noqa: F401 - settings of hypothesis
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import (
+    GaussianLikelihood,
+    SufficientStatistics,
+    fit_shards,
+    list_shards,
+    reduce_statistics,
+)
+from helpers.checkpoints import load_checkpoint, save_checkpoint, write_files
+from helpers.distributed import __main__ as command
+from helpers.distributed import fitting, groups, kept, shards
+from helpers.distributed.groups import (
+    Ranks,
+    RanksMissingError,
+    RollCall,
+    StoppedElsewhere,
+    find_ranks,
+    portable,
+    raise_first,
+)
+from helpers.distributed.shards import Rows, Shard, share_out
+
+CPU = torch.device("cpu")
+# Sums of a hundred numbers, each rounded once or twice.
+RELATIVE = 1e-13
+
+
+def rows_of(n: int, d: int = 3, seed: int = 0) -> np.ndarray:
+    dice = np.random.default_rng(seed)
+    return dice.standard_normal((n, d)) @ (np.eye(d) + 0.3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three shards with rows and one without."""
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = rows_of(100)
+    for name, part in (
+        ("part-1", rows[:60]),
+        ("part-2", rows[60:60]),
+        ("part-10", rows[60:97]),
+        ("part-9", rows[97:]),
+    ):
+        np.save(data / f"{name}.npy", part)
+    return data
+
+
+def names(found: tuple[Shard, ...]) -> list[str]:
+    return [Path(shard.path).stem for shard in found]
+
+
+def truth(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scatter with digits to spare, in two passes."""
+    wide = rows.astype(np.longdouble)
+    mean = wide.mean(axis=0)
+    return mean, (wide - mean).T @ (wide - mean)
+
+
+def departure(found: SufficientStatistics, rows: np.ndarray) -> float:
+    """How far a scatter is from the truth, in units of the scales."""
+    _, scatter = truth(rows)
+    scale = np.sqrt(np.diag(scatter))
+    return float(np.abs((found.scatter.numpy() - scatter) / np.outer(scale, scale)).max())
+
+
+# Which shards there are ---------------------------------------------------------------------------
+
+
+def test_shards_come_in_natural_order_each_once(folder, monkeypatch):
+    whole = list_shards(folder)
+    assert names(whole) == ["part-1", "part-2", "part-9", "part-10"]
+    assert [shard.rows for shard in whole] == [60, 0, 3, 37]
+    assert {(shard.columns, shard.dtype) for shard in whole} == {(3, "float64")}
+    (folder / "link.npy").symlink_to(folder / "part-1.npy")
+    twice = [folder / "part-10.npy", str(folder), f"{folder}/*-[129]*.npy", f"{folder.parent}/**"]
+    assert list_shards(twice) == whole
+    monkeypatch.chdir(folder)
+    assert list_shards("part-?.npy") == whole[:3]
+    assert list_shards(Path("part-9.npy")) == whole[2:3]
+
+
+def test_what_is_no_shard_is_left_out_of_a_folder(folder):
+    (folder / ".part-3.npy").write_bytes(b"half written")
+    (folder / "notes.txt").write_text("text")
+    (folder / "below").mkdir()
+    assert len(list_shards(folder)) == 4
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda f: np.save(f, rows_of(5, 4)), "part-3.npy: expected 3 columns like .*part-1.npy"),
+        (lambda f: np.save(f, rows_of(5).astype("f4")), "expected dtype float64 like .*part-1.npy"),
+        (lambda f: np.save(f, rows_of(5).astype("f2")), "expected dtype float32 or float64, got f"),
+        (lambda f: np.save(f, np.ones(5)), r"expected shape \(n, d\), .* got \(5,\)"),
+        (lambda f: np.save(f, np.ones((5, 0))), r"expected shape \(n, d\), .* got \(5, 0\)"),
+        (lambda f: f.write_bytes(b""), "expected a .npy file of numbers, got another"),
+        (lambda f: f.write_text("1, 2\n" * 99), "expected a .npy file of numbers, got another"),
+    ],
+)
+def test_a_file_that_is_no_shard_is_named(folder, write, words):
+    write(folder / "part-3.npy")
+    with pytest.raises(ValueError, match=words) as caught:
+        list_shards(folder)
+    assert str(folder / "part-3.npy") in str(caught.value)
+
+
+def test_a_file_of_objects_is_not_unpickled(folder):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(folder / "sprung"),)
+
+    np.save(folder / "part-3.npy", np.array([[Trap()]], dtype=object))
+    with pytest.raises(ValueError, match="part-3.npy: expected dtype float32 or float64"):
+        list_shards(folder)
+    assert not (folder / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (-1, "part-9.npy: expected 3 rows, got a file that is cut off in row 2"),
+        (-48, "cut off in row 1"),
+        (-49, "cut off in row 0"),
+        (5, "part-9.npy: expected 3 rows of 24 bytes, got 5 bytes more"),
+    ],
+)
+def test_a_file_of_another_length_is_named_with_its_row(folder, change, words):
+    file = folder / "part-9.npy"
+    os.truncate(file, file.stat().st_size + change)
+    with pytest.raises(ValueError, match=words):
+        list_shards(folder)
+
+
+def test_files_that_cannot_be_read_are_named(folder):
+    with pytest.raises(FileNotFoundError, match="expected a file, .* no such file: 'nothing.npy'"):
+        list_shards([folder, "nothing.npy"])
+    with pytest.raises(FileNotFoundError, match="no file matches the pattern"):
+        list_shards(f"{folder}/*.none")
+    (folder / "part-3.npy").symlink_to(folder / "gone")
+    with pytest.raises(FileNotFoundError, match="a shard cannot be read, .*part-3.npy"):
+        list_shards(folder)
+
+
+@given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 8))
+def test_ranks_share_out_all_shards_evenly(rows, n_ranks):
+    some = [Shard(f"{i}.npy", n, 3, "float64", 0, 0) for i, n in enumerate(rows)]
+    shares = share_out(some, n_ranks)
+    assert sorted((shard for share in shares for shard in share), key=some.index) == some
+    assert all(share == sorted(share, key=some.index) for share in shares)
+    loads = [sum(shard.rows for shard in share) for share in shares]
+    # The last shard that the fullest rank was given went to the emptiest one then.
+    assert max(loads) - min(loads) <= max(rows, default=0)
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["<f8", ">f8", "<f4", "columns"])
+def test_rows_come_in_chunks_whatever_their_form(tmp_path, monkeypatch, kind):
+    rows = rows_of(50)
+    stored = np.asfortranarray(rows) if kind == "columns" else rows.astype(kind)
+    np.save(tmp_path / "a.npy", stored)
+    monkeypatch.setattr(shards, "CHUNK", 21)
+    with Rows(shards.read_header(str(tmp_path / "a.npy"))) as opened:
+        chunks = [chunk.clone() for chunk in opened.chunks()]
+    assert [len(chunk) for chunk in chunks] == [7] * 7 + [1]
+    assert np.array_equal(torch.cat(chunks).numpy(), stored)
+
+
+def test_a_chunk_has_as_many_rows_as_columns(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", rows_of(7, 5))
+    monkeypatch.setattr(shards, "CHUNK", 1)
+    with Rows(shards.read_header(str(tmp_path / "a.npy"))) as opened:
+        assert [len(chunk) for chunk in opened.chunks()] == [5, 2]
+
+
+@pytest.mark.parametrize(("row", "value"), [(0, np.nan), (30, np.inf), (59, -np.inf)])
+def test_a_bad_number_is_named_with_file_and_row(folder, monkeypatch, row, value):
+    monkeypatch.setattr(shards, "CHUNK", 21)
+    monkeypatch.setattr(shards, "FIRST", 4)
+    rows = rows_of(60)
+    rows[row, 1] = value
+    np.save(folder / "part-1.npy", rows)
+    words = f"part-1.npy: expected finite values, got {value} in row {row}, column 1"
+    with pytest.raises(ValueError, match=words):
+        fit_shards(folder)
+
+
+def test_numbers_whose_squares_are_too_large_are_named(folder):
+    np.save(folder / "part-1.npy", rows_of(60) * 1e200)
+    with pytest.raises(ValueError, match="part-1.npy: from row 0: .* too large for float64"):
+        fit_shards(folder)
+
+
+def test_a_shard_that_changes_after_it_was_listed_is_refused(folder):
+    (shard,) = list_shards(folder / "part-1.npy")
+    os.utime(shard.path, ns=(1, 1))
+    with (
+        pytest.raises(ValueError, match="part-1.npy: expected the file as it was listed"),
+        Rows(shard),
+    ):
+        pass
+    (shard,) = list_shards(folder / "part-1.npy")
+    with Rows(shard) as opened:
+        os.truncate(shard.path, 800)  # to read beyond it would end the process
+        with pytest.raises(ValueError, match=r"part-1.npy: .* cut off in row 28"):
+            opened.first()
+    np.save(shard.path, rows_of(60))
+    (shard,) = list_shards(shard.path)
+    with Rows(shard) as opened:
+        chunks = opened.chunks()
+        next(chunks)
+        os.utime(shard.path, ns=(1, 1))
+        with pytest.raises(ValueError, match="part-1.npy: .* changed since"):
+            next(chunks)
+    os.unlink(shard.path)
+    with (
+        pytest.raises(FileNotFoundError, match="a shard cannot be read, .*part-1.npy"),
+        Rows(shard),
+    ):
+        pass
+
+
+# Fitting ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize("away", [0.0, 1e6])
+def test_the_result_is_that_of_all_rows_together(tmp_path, monkeypatch, kind, away):
+    """Also a million standard deviations away, where means differ in their last digits alone."""
+    monkeypatch.setattr(shards, "CHUNK", 21)
+    monkeypatch.setattr(shards, "FIRST", 4)
+    rows = (rows_of(100) + np.linspace(0, 5, 100)[:, None] + away).astype(kind)
+    for i, part in enumerate(np.split(rows, [7, 7, 50, 51])):
+        np.save(tmp_path / f"{i}.npy", part)
+    result = fit_shards(tmp_path)
+    assert int(result.statistics.count) == 100
+    assert departure(result.statistics, rows) <= RELATIVE
+    mean, _ = truth(rows)
+    # One rounding of the mean itself.
+    assert np.allclose(result.statistics.mean.numpy(), mean.astype(float), rtol=3e-16, atol=1e-15)
+    assert result.history.converged
+    assert result.history.verdict.negligible
+    assert result.model.loc.dtype == result.statistics.mean.dtype == torch.float64
+    covariance = result.statistics.covariance_matrix()
+    # What the natural gradient leaves at its tolerance of 1e-10 nats, at most its square root.
+    assert torch.allclose(result.model.covariance_matrix, covariance, rtol=2e-5, atol=2e-5)
+    assert (result.n_ranks, result.n_kept, len(result.shards)) == (1, 0, 5)
+
+
+def test_the_order_of_the_paths_changes_no_bit(folder):
+    files = sorted(folder.glob("*.npy"))
+    one, other = fit_shards(files), fit_shards(files[::-1])
+    assert torch.equal(one.statistics.scatter, other.statistics.scatter)
+    assert torch.equal(one.model.scale_tril, other.model.scale_tril)
+
+
+def test_the_model_is_of_the_dtype_asked_for(folder):
+    result = fit_shards(folder, dtype=torch.float32)
+    assert result.model.loc.dtype == torch.float32
+    assert result.statistics.mean.dtype == torch.float64
+
+
+def test_the_bar_counts_the_rows(folder, capsys):
+    fit_shards(folder, progress=True)
+    assert "read" in (said := capsys.readouterr().err)
+    assert "/100 " in said
+    fit_shards(folder, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+# What is kept -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def read(monkeypatch) -> list[str]:
+    """The names of shards, as they are read."""
+    told = []
+
+    def collect(shard, *more):
+        told.append(Path(shard.path).stem)
+        return kept.collect(shard, *more)
+
+    monkeypatch.setattr(fitting, "collect", collect)
+    return told
+
+
+def test_what_was_read_is_not_read_again_and_gives_the_same_bits(folder, tmp_path, read):
+    first = fit_shards(folder, kept=tmp_path / "kept")
+    assert read == ["part-1", "part-2", "part-9", "part-10"]
+    again = fit_shards(folder, kept=str(tmp_path / "kept"))
+    assert len(read) == 4
+    assert again.n_kept == 4
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name])
+    np.save(folder / "part-9.npy", rows_of(3, seed=1))  # of the same size
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fit_shards(folder, kept=tmp_path / "kept").n_kept == 3
+    assert read[4:] == ["part-9"]
+    np.save(folder / "part-11.npy", rows_of(5, seed=2))
+    assert fit_shards(folder, kept=tmp_path / "kept").n_kept == 4
+
+
+def damaged(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    numbers = load_checkpoint(file)["scatter"].numpy().tobytes()
+    content[content.index(numbers)] ^= 1
+    file.write_bytes(content)
+
+
+def shorter(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def of_other_shape(file: Path) -> None:
+    state = {**load_checkpoint(file), "mean": torch.zeros(4, dtype=torch.float64)}
+    save_checkpoint(file, {k: v for k, v in state.items() if k != "format"})
+
+
+def of_another_count(file: Path) -> None:
+    state = {**load_checkpoint(file), "count": torch.tensor(59)}
+    save_checkpoint(file, {k: v for k, v in state.items() if k != "format"})
+
+
+def no_covariance(file: Path) -> None:
+    state = {**load_checkpoint(file), "scatter": -torch.eye(3, dtype=torch.float64)}
+    save_checkpoint(file, {k: v for k, v in state.items() if k != "format"})
+
+
+def foreign(file: Path) -> None:
+    torch.save({"a": torch.ones(2)}, file)
+
+
+@pytest.mark.parametrize(
+    "spoil", [damaged, shorter, of_other_shape, of_another_count, no_covariance, foreign]
+)
+def test_kept_statistics_that_are_odd_are_not_trusted(folder, tmp_path, read, spoil):
+    first = fit_shards(folder, kept=tmp_path)
+    read.clear()
+    (file,) = tmp_path.glob("part-1-*.pt")
+    spoil(file)
+    with pytest.warns(RuntimeWarning, match=r"part-1-.*not used, .*part-1.npy is read again"):
+        again = fit_shards(folder, kept=tmp_path)
+    assert read == ["part-1"]
+    assert torch.equal(first.statistics.scatter, again.statistics.scatter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_shards(folder, kept=tmp_path)
+
+
+def test_shards_of_one_name_are_kept_apart(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    np.save(other / "part-1.npy", rows_of(7, seed=3))
+    result = fit_shards([folder, other], kept=tmp_path / "kept")
+    assert int(result.statistics.count) == 107
+    assert fit_shards([folder, other], kept=tmp_path / "kept").n_kept == 5
+
+
+# Ranks --------------------------------------------------------------------------------------------
+
+
+class Imagined(Ranks):
+    """Ranks whose other members are threads."""
+
+    def from_first(self, value):
+        return "call"
+
+
+def imagined(n_ranks: int) -> list[Ranks]:
+    store = dist.HashStore()
+    group = SimpleNamespace(get_group_store=lambda: store)
+    return [Imagined(rank, n_ranks, group, CPU) for rank in range(n_ranks)]
+
+
+def test_the_missing_ranks_are_named():
+    calls = [RollCall(ranks, 0.2) for ranks in imagined(4)]
+    calls[1].beat()  # and never again
+    came = threading.Thread(target=suppressed, args=(calls[0].wait_for_all, "read"))
+    came.start()
+    with pytest.raises(RanksMissingError, match="ranks 1, 3 did not arrive: .* 0.2 s") as caught:
+        calls[2].wait_for_all("read")
+    came.join()
+    assert caught.value.missing == [1, 3]
+
+
+def suppressed(function, *arguments):
+    with suppress(RuntimeError):
+        function(*arguments)
+
+
+def test_a_rank_that_gives_signs_of_life_is_waited_for(monkeypatch):
+    monkeypatch.setattr(groups, "BEAT", 0.0)
+    first, second = (RollCall(ranks, 0.2) for ranks in imagined(2))
+
+    def slowly() -> None:
+        for _ in range(10):
+            time.sleep(0.06)
+            second.beat()
+        second.wait_for_all("read")
+
+    slow = threading.Thread(target=slowly)
+    slow.start()
+    first.wait_for_all("read")
+    slow.join()
+
+
+def test_a_rank_that_fails_stops_the_others(monkeypatch):
+    first, second = (RollCall(ranks, 1.0) for ranks in imagined(2))
+    first.beat()
+    second.fail()
+    first.beat()  # within a second of the last one nothing is looked up
+    monkeypatch.setattr(groups, "BEAT", 0.0)
+    with pytest.raises(StoppedElsewhere):
+        first.beat()
+
+
+def test_a_collective_that_breaks_names_who_broke_off(monkeypatch):
+    monkeypatch.setattr(groups, "LAST_WORDS", 0.1)
+    calls = [RollCall(ranks, 1.0) for ranks in imagined(2)]
+    other = threading.Thread(target=calls[1].wait_for_all, args=("read",))
+    other.start()
+    words = "rank 1 broke off .*: Connection reset"
+    with pytest.raises(RanksMissingError, match=words) as caught, calls[0].together("read"):
+        raise RuntimeError("Connection reset\nby peer")
+    other.join()
+    assert caught.value.missing == [1]
+
+
+def test_the_first_error_is_raised_and_who_was_stopped_comes_last():
+    raise_first([None, None])
+    with pytest.raises(ValueError, match="b"):
+        raise_first([StoppedElsewhere(), None, ValueError("b"), ValueError("c")])
+    with pytest.raises(RuntimeError, match="does not say why"):
+        raise_first([None, StoppedElsewhere()])
+
+
+def test_errors_travel_in_types_that_every_rank_knows():
+    class Own(ValueError):
+        def __init__(self):
+            super().__init__("what it was")
+
+    assert repr(portable(Own())) == "ValueError('what it was')"
+    gone = portable(PermissionError(errno.EACCES, "why", "a.npy"))
+    assert isinstance(gone, PermissionError)
+    assert gone.filename == "a.npy"
+    assert repr(portable(KeyError("x"))) == "RuntimeError(\"KeyError: 'x'\")"
+    assert isinstance(portable(StoppedElsewhere()), StoppedElsewhere)
+
+
+@pytest.fixture
+def group():
+    """A group of this process alone."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield dist.group.WORLD
+    dist.destroy_process_group()
+
+
+def test_the_group_is_found(group):
+    assert find_ranks() == find_ranks(group) == Ranks(0, 1, group, CPU)
+    with pytest.raises(ValueError, match="group: expected a group that this process belongs to"):
+        find_ranks(dist.GroupMember.NON_GROUP_MEMBER)
+
+
+def test_a_process_alone_needs_no_group(folder):
+    assert find_ranks() == Ranks(0, 1, None, CPU)
+    with pytest.raises(TypeError, match="group: expected a group of torch.distributed or None"):
+        fit_shards(folder, group="gloo")
+
+
+def test_a_group_of_one_gives_the_same_bits(folder, group):
+    statistics = SufficientStatistics.from_data(torch.from_numpy(rows_of(9)))
+    assert torch.equal(reduce_statistics(statistics, group).scatter, statistics.scatter)
+    alone = fit_shards(folder)
+    assert torch.equal(fit_shards(folder, group=group).model.loc, alone.model.loc)
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+def run(*arguments: str | Path) -> int:
+    return command.main(list(map(str, arguments)))
+
+
+def test_the_command_writes_a_model_and_a_page_and_then_nothing(folder, tmp_path, capsys):
+    out = tmp_path / "model.pt"
+    assert run(folder, "--out", out) == 0
+    said = capsys.readouterr()
+    assert "100 rows of 3 columns in 4 files, on 1 rank\n" in said.out
+    assert said.err == ""
+    assert {each.name for each in tmp_path.iterdir()} == {
+        "data",
+        "model.pt",
+        "model.pt.md",
+        "model.pt.parts",
+    }
+    before = {
+        each: (each.stat().st_mtime_ns, each.read_bytes())
+        for each in tmp_path.glob("*.*t*")
+        if each.is_file()
+    }
+    assert run(folder, "--out", out) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert before == {each: (each.stat().st_mtime_ns, each.read_bytes()) for each in before}
+
+
+def test_the_page_loads_the_model(folder, tmp_path, monkeypatch):
+    out = tmp_path / "model.pt"
+    run(folder, "--out", out, "--quiet")
+    page = (tmp_path / "model.pt.md").read_text()
+    result = fit_shards(folder)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, GaussianLikelihood] = {}
+    exec(code, names)
+    assert torch.equal(names["model"].scale_tril, result.model.scale_tril)
+    assert torch.equal(names["model"].loc, result.model.loc)
+    assert "| rows | 100 |" in page
+    assert "| shards | 4, 1 of them empty |" in page
+    assert f"{result.history.verdict.meaning}." in page
+    scales = result.statistics.covariance_matrix().diagonal().sqrt().tolist()
+    stated = re.findall(r"^\| \d \| \S+ \| (\S+) \|$", page, re.MULTILINE)
+    assert list(map(float, stated)) == pytest.approx(scales, rel=1e-5)
+    assert str(tmp_path) not in page
+
+
+def test_a_page_shows_no_more_columns_than_fit_on_it(tmp_path):
+    np.save(tmp_path / "wide.npy", rows_of(200, 50))
+    run(tmp_path, "--out", tmp_path / "model.pt", "--quiet")
+    page = (tmp_path / "model.pt.md").read_text()
+    assert len(re.findall(r"^\| \d+ \|", page, re.MULTILINE)) == 40
+    assert "and 10 more columns" in page
+
+
+def test_another_job_takes_no_file_unless_told_to(folder, tmp_path, capsys):
+    out = tmp_path / "model.pt"
+    run(folder, "--out", out, "--quiet")
+    before = out.read_bytes()
+    for other in (["--dtype", "float32"], []):
+        if not other:
+            np.save(folder / "part-9.npy", rows_of(5))
+        assert run(folder, "--out", out, *other) == 2
+        assert (
+            f"error: {out}: expected a new file or the result of this job"
+            in capsys.readouterr().err
+        )
+        assert out.read_bytes() == before
+    assert run(folder, "--out", out, "--quiet", "--overwrite") == 0
+    assert out.read_bytes() != before
+    out.write_bytes(before)  # a model that is not that of its page
+    assert run(folder, "--out", out) == 2
+
+
+def test_faults_end_with_a_message_and_write_nothing(folder, tmp_path, capsys):
+    out = tmp_path / "model.pt"
+    rows = rows_of(60)
+    rows[5, 2] = np.nan
+    np.save(folder / "part-10.npy", rows)
+    assert run(folder, "--out", out, "--quiet") == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(r"error: .*part-10.npy: .* nan in row 5, column 2\n", said.err)
+    assert not out.exists()
+    assert not (tmp_path / "model.pt.md").exists()
+    assert run(folder / "gone", "--out", out) == 1
+    assert f"error: {folder / 'gone'}: expected a file, " in capsys.readouterr().err
+    assert run(folder, "--out", tmp_path / "no folder" / "a.pt") == 1
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["data"],
+        ["--out", "a"],
+        ["data", "--out", "a", "--timeout", "0"],
+        ["data", "--out", "a", "--timeout", "inf"],
+        ["data", "--out", "a", "--timeout", "soon"],
+        ["data", "--out", "a", "--dtype", "float16"],
+        ["data", "--out", "a", "--backend", "mpi"],
+    ],
+)
+def test_options_that_do_not_fit_are_for_the_first_rank_to_tell(arguments, monkeypatch, capsys):
+    for rank, is_told in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) as caught:
+            run(*arguments)
+        assert caught.value.code == 2
+        assert bool(capsys.readouterr().err) == is_told
+
+
+@pytest.mark.parametrize(
+    ("rank", "missing", "told"), [(0, [2], True), (1, [2], False), (1, [0], True), (3, [0], False)]
+)
+def test_the_first_rank_that_is_there_tells_the_error(rank, missing, told, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", str(rank))
+    assert command.say(RanksMissingError("late", missing), 1) == 1
+    assert capsys.readouterr().err == ("error: late\n" if told else "")
+
+
+def test_the_help_tells_what_every_option_is(capsys):
+    with pytest.raises(SystemExit):
+        run("--help")
+    said = capsys.readouterr().out
+    for word in ("FILE.parts", "torchrun --nproc-per-node 2", "exit code", "(1800)", "--kept"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("known", "meets"),
+    [
+        ({}, False),
+        ({"TORCHELASTIC_USE_AGENT_STORE": "False", "GROUP_WORLD_SIZE": "1"}, False),
+        ({"TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": "2"}, False),
+        ({"TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": "1"}, True),
+    ],
+)
+def test_attempts_on_one_machine_meet_in_places_of_their_own(known, meets, monkeypatch):
+    patience = timedelta(seconds=30)
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port), "RANK": "0"}
+    places = []
+    for attempt in "01":
+        settings = {**here, "WORLD_SIZE": "2", "TORCHELASTIC_RESTART_COUNT": attempt, **known}
+        monkeypatch.setattr(command.os, "environ", settings)
+        places.append(command.meeting_place(patience))
+    assert all(bool(place) == meets for place in places)
+    if meets:
+        places[0]["store"].set("address", "gone")
+        assert not places[1]["store"].check(["address"])
+        assert (places[1]["rank"], places[1]["world_size"]) == (0, 2)
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def test_files_are_written_all_or_none(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "none" / "two"
+    with pytest.raises(OSError, match="out: cannot be written, No such file"):
+        write_files({one: b"1", two: b"2"}, "out")
+    assert not list(tmp_path.iterdir())
+    two.parent.mkdir()
+    write_files({one: b"1", two: b"2"}, "out")
+    assert (one.read_bytes(), two.read_bytes()) == (b"1", b"2")
+    assert one.stat().st_mode & 0o777 == 0o666 & ~current_umask()
+
+
+def current_umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
