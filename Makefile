@@ -133,7 +133,7 @@ $(BENCH_STAMP): $(STAMP)
 	$(call install,test$(comma)bench)
 	@touch "$(BENCH_STAMP)"
 
-mutants: $(MUTANTS_STAMP)  ## change the helpers in small ways: which changes do the tests notice
+mutants: $(MUTANTS_STAMP)  ## change the helpers in small ways: which changes do the tests notice (ARGS=--record: keep it)
 	$(RUN) reliability mutants $(ARGS)
 
 $(MUTANTS_STAMP): $(STAMP)

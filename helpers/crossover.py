@@ -318,7 +318,7 @@ def plot_crossover(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure this machine, print the times and write the record."""
     parser = argparse.ArgumentParser(prog="python -m helpers.crossover", description=main.__doc__)
-    parser.add_argument("--out", required=True, type=Path, help="file to write, such as gpu.json")
+    parser.add_argument("--out", required=True, help="file to write, such as gpu.json")
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=BATCH_SIZES, metavar="B")
     parser.add_argument("--dims", nargs="+", type=int, default=DIMS, metavar="D")
     parser.add_argument("--repeats", type=int, default=21)

@@ -50,7 +50,7 @@ def declared_requirements() -> tuple[SpecifierSet, list[Requirement]]:
 
 def _python_line(specifier: SpecifierSet) -> tuple[bool, str]:
     version = ".".join(map(str, sys.version_info[:3]))
-    if specifier.contains(version, prereleases=True):
+    if specifier.contains(version):
         return True, f"[OK]   python {version}"
     return False, (
         f"[FAIL] python {version}, the course needs {specifier}: "

@@ -44,9 +44,9 @@ def source_of(thing: Any, *, docstring: bool = False) -> str:
         for number in range(text.lineno - 1, text.end_lineno):
             lines[number] = None
         after = text.end_lineno  # the blank line that parted the docstring from the code
-        if after < len(lines) and lines[after] is not None and not lines[after].strip():
+        if after < len(lines) and lines[after] == "":
             lines[after] = None
-    return "\n".join(line for line in lines if line is not None).rstrip()
+    return "\n".join(line for line in lines if line is not None)
 
 
 def show_source(*things: Any, docstring: bool = False) -> None:

@@ -192,11 +192,15 @@ def without_machine(outputs: Iterable[dict]) -> Iterable[dict]:
 
 
 def by_kind(outputs: Iterable[dict]) -> dict[str, list]:
-    """What is compared, under its stream's name, MIME type, or field of an error."""
+    """What is compared, under its stream's name, MIME type, or field of an error.
+
+    A stream is one text: where a progress bar stood between two pieces, nothing is left of it.
+    """
     kinds = defaultdict(list)
     for output in without_machine(outputs):
         if output["output_type"] == "stream":
-            kinds[output["name"]].append(output["text"])
+            said = "".join([*kinds[output["name"]], output["text"]])
+            kinds[output["name"]] = [said]
             continue
         for key, value in {**output, **output.get("data", {})}.items():
             if key not in NOT_COMPARED and key != "data":

@@ -209,6 +209,18 @@ def test_lazy_names_stand_alike_for_type_checkers_and_at_run_time():
     assert {name for names in seen.values() for name in names} <= set(helpers.__all__)
 
 
+@pytest.mark.parametrize("name", ["two_correlated", "plot_ellipse"])
+def test_a_lazy_name_is_looked_for_once(name):
+    vars(helpers).pop(name, None)
+    value = getattr(helpers, name)
+    assert vars(helpers)[name] is value
+
+
+def test_a_name_that_is_not_there_is_told():
+    with pytest.raises(AttributeError, match=r"^module 'helpers' has no attribute 'plot_elipse'$"):
+        helpers.plot_elipse  # noqa: B018
+
+
 @pytest.mark.parametrize("name", helpers.__all__)
 def test_a_public_name_exists_and_is_described(name):
     value = getattr(helpers, name)

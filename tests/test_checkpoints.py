@@ -40,6 +40,8 @@ from helpers.optimizers import (
     OnlineNaturalGradient,
 )
 
+pytestmark = pytest.mark.usefixtures("python_handles_ctrl_c")
+
 DATA = two_correlated(50)
 WIDE = random_samples(60, 5, seed=3) * torch.tensor([1.0, 10.0, 0.1, 1.0, 100.0]).double()
 WIDE = WIDE @ random_gaussian(5).scale_tril

@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn import datasets
 
+import helpers.datasets
 from helpers import covariance_standard_error, load_dataset, mean_standard_error, two_correlated
 
 SHAPES = {
@@ -72,3 +73,24 @@ def test_the_truth_is_the_truth():
 def test_the_number_of_samples_is_checked(n, error):
     with pytest.raises(error, match="n: expected a whole number"):
         two_correlated(n)
+
+
+def test_the_largest_number_of_samples_is_that_of_a_tensor_of_two_columns(monkeypatch):
+    monkeypatch.setattr(helpers.datasets, "LARGEST_SIZE", 11)
+    assert two_correlated(5).shape == (5, 2)
+    with pytest.raises(ValueError, match=r"n: expected a whole number from 1 to 5, got 6$"):
+        two_correlated(6)
+
+
+def test_every_seed_from_zero_draws_its_own():
+    assert not torch.equal(two_correlated(3, seed=0), two_correlated(3, seed=1))
+    with pytest.raises(ValueError, match=r"seed: expected a whole number at least 0, got -1"):
+        two_correlated(3, seed=-1)
+
+
+def test_drawing_asks_for_no_gpu(monkeypatch):
+    def asked() -> int:
+        raise AssertionError("a GPU was asked for")
+
+    monkeypatch.setattr(torch.cuda, "device_count", asked)
+    assert two_correlated(3).shape == (3, 2)

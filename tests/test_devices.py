@@ -34,9 +34,23 @@ def test_only_mps_has_nothing_wider_than_float32():
     assert kinds == {"cpu": torch.float64, "cuda": torch.float64, "mps": torch.float32}
 
 
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "mps"])
+def test_it_is_the_device_itself_that_is_waited_for(kind, monkeypatch):
+    waited = []
+    monkeypatch.setattr(devices, "as_device", torch.device)  # whether it is there or not
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waited.append(device))
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append(torch.device("mps")))
+    devices.synchronize(kind)
+    assert waited == ([] if kind == "cpu" else [torch.device(kind)])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_moving_keeps_the_dtype_where_the_device_has_it(dtype):
     assert to_device(DATA.to(dtype), CPU).dtype == dtype
+
+
+def test_a_tensor_goes_where_it_is_asked_to():
+    assert to_device(DATA, torch.device("meta")).device.type == "meta"
 
 
 @pytest.mark.usefixtures("without_float64")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -106,9 +108,11 @@ def test_the_devices(install, capsys, monkeypatch, cuda, mps, last):
     assert environment.check_environment() is True
     lines = lines_of(capsys)
     assert lines[-1] == last
+    cpu = lines.index(f"cpu    {platform.machine()}, 3 threads for torch")
+    assert lines[cpu - 1] == ""  # between the versions and the devices
+    assert lines[cpu - 2].startswith("[OK]   torch")
     assert ("cuda   GPU number 0, GPU number 1" in lines) is cuda
     assert any(line.startswith("mps ") for line in lines) is mps
-    assert any(line.endswith("3 threads for torch") for line in lines)
 
 
 def test_without_an_installation_the_bounds_come_from_pyproject(monkeypatch):
@@ -123,6 +127,19 @@ def test_without_an_installation_the_bounds_come_from_pyproject(monkeypatch):
     assert not python.contains("3.10.9")
     assert sorted(map(str, packages)) == sorted(map(str, installed[1]))
     assert Requirement("torch>=2.8") in packages
+
+
+def test_pyproject_is_read_as_utf_8_on_every_machine(monkeypatch):
+    def missing(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    def read_text(encoding: str) -> str:
+        assert encoding == "utf-8"
+        return '[project]\nrequires-python = ">=3.11"\ndependencies = []'
+
+    monkeypatch.setattr(metadata, "metadata", missing)
+    monkeypatch.setattr(environment, "PYPROJECT", SimpleNamespace(read_text=read_text))
+    assert environment.declared_requirements() == (">=3.11", [])
 
 
 def test_this_very_environment_is_good(capsys):

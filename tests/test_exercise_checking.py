@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
 import pytest
 import torch
 
+from helpers.exercises import checking
 from helpers.exercises.checking import Exercise
 
 CASES = ((torch.tensor([4.0, 9.0]),), (torch.tensor([1.0, 16.0]),))
@@ -77,6 +79,13 @@ def test_an_argument_changed_in_place_is_named_and_the_case_is_as_it_was():
         "not yet, and your function changes first and y in place, pe",
     )
     assert torch.equal(case[1], torch.tensor([5.0, 3.0]))
+
+
+def test_an_argument_that_a_function_in_c_changes_is_counted():
+    exercise = Exercise(solution=torch.neg, praise="", cases=CASES)
+    passed, said = exercise.diagnose(torch.neg_)
+    assert not passed
+    assert "your function changes argument 1 in place" in said
 
 
 @pytest.mark.parametrize(
@@ -206,6 +215,58 @@ def test_nothing_for_some_arguments_is_told_from_nothing_at_all():
     assert ROOTS.diagnose(lambda x: x.sqrt() if x[0] == 1 else ...) == (False, sentence)
 
 
+@pytest.mark.parametrize(
+    ("exercise", "answer", "sentence"),
+    [
+        (
+            ROOTS,
+            lambda x: torch.tensor([2.0, 3.0]),
+            "right for the first arguments that were tried, wrong for others. Does a number, or a "
+            "size, of your own example stand in your function?",
+        ),
+        # One value that is not finite is enough, in one case, or in one part of a tuple.
+        (ROOTS, lambda x: x if x[0] == 4 else x * math.nan, "your values are not finite."),
+        (ROOTS, lambda x: x * torch.tensor([1.0, math.nan]), "your values are not finite."),
+        (PAIR, lambda x: (x.sum(), x.prod() * math.nan), "your values are not finite."),
+        (
+            ROOTS,
+            lambda x: [x.sqrt(), "text"],
+            "one tensor is asked for, this is a list of 2; `torch.stack` makes one of them.",
+        ),
+        # What a shape has to do with the right one is said where it holds in every case.
+        (ROOTS, lambda x: torch.ones(3), "the shape should be (2,), yours is (3,)."),
+        (
+            ROOTS,
+            lambda x: x.sqrt()[None] if x[0] == 4 else 7 * x[None],
+            "the shape should be (2,), yours is (1, 2).",
+        ),
+        (
+            ROOTS,
+            lambda x: x.sqrt()[None] if x[0] == 4 else "never",
+            "the shape should be (2,), yours is (1, 2).",
+        ),
+        (
+            Exercise(lambda x: torch.ones(1), "", cases=CASES),
+            lambda x: True,
+            "the shape should be (1,), yours is ().",
+        ),
+        # The first case says of which kind the result is.
+        (
+            Exercise(torch.squeeze, "", cases=((torch.ones(1),), (torch.ones(2),))),
+            lambda x: -2 * x.squeeze(),
+            "not yet: a number is right, its value is not.",
+        ),
+    ],
+)
+def test_no_more_is_said_than_this(exercise, answer, sentence):
+    assert exercise.diagnose(answer) == (False, sentence)
+
+
+def test_the_word_about_gradients_is_about_the_first_result():
+    told = "well rooted. As a list it cuts off gradients; a tensor lets them through."
+    assert ROOTS.diagnose(lambda x: x.sqrt().tolist() if x[0] == 4 else x.sqrt()) == (True, told)
+
+
 def test_the_order_is_blamed_only_where_it_is_all_that_is_wrong():
     _, said = SWAPPED.diagnose(lambda x: (x, x[0]))
     assert said == "the first part: the shape should be (), yours is (2,)."
@@ -234,3 +295,10 @@ def test_a_mistake_must_match_in_every_case():
     only_once = Exercise(solution=torch.sqrt, praise="", mistakes={"no.": lambda x: x}, cases=CASES)
     passed, said = only_once.diagnose(lambda x: x if x[0] == 4 else x / 2)
     assert (passed, said[:8]) == (False, "not yet:")
+
+
+@pytest.mark.parametrize("frozen", [VALUE, checking._Call(3.0, [])])
+def test_nobody_changes_an_exercise_or_a_call(frozen):
+    (name, *_) = (field.name for field in fields(frozen))
+    with pytest.raises(FrozenInstanceError):
+        setattr(frozen, name, 4.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import math
+import operator
 import re
 from collections.abc import Callable
 from typing import Any
@@ -199,7 +200,27 @@ def test_a_method_is_no_function():
 
     exercise = Exercise(solution=torch.sqrt, praise="", cases=((CASE[0],),))
     _, said = exercise.diagnose(Mine.answer)
-    assert said.splitlines()[-1].startswith("The check calls it with 1: ")
+    assert said.splitlines()[-1].startswith("The check calls it with 1: argument 1.")
+
+
+class Constant:
+    def answer(self):
+        return 3.0
+
+
+@pytest.mark.parametrize("method", [Constant.answer, torch.Tensor.numel])
+def test_a_method_without_its_object_is_told_to_be_a_plain_function(method):
+    exercise = Exercise(solution=lambda: 3.0, praise="")
+    _, said = exercise.diagnose(method)
+    assert said.endswith(" A method of a class does not do; write a plain function.")
+
+
+@pytest.mark.parametrize(("function", "error"), [(operator.neg, "TypeError"), (int, "ValueError")])
+def test_an_error_inside_a_function_in_c_is_not_taken_for_one_of_the_call(function, error):
+    exercise = Exercise(solution=lambda text: 0.0, praise="", cases=(("text",),))
+    _, said = exercise.diagnose(function)
+    assert said.startswith(f"your code raises {error}: ")
+    assert "The check calls it" not in said
 
 
 def test_a_wrong_call_inside_is_not_taken_for_one_of_the_check():

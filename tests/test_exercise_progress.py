@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -108,6 +109,20 @@ def test_the_file_is_not_written_twice_for_one_pass(path):
     assert path.stat().st_mtime == 1
 
 
+def test_the_file_is_one_that_people_can_read(path):
+    solve("02.1")
+    solve("01.3")
+    lines = ["{", ' "version": 1,', ' "passed": [', '  "01.3",', '  "02.1"', " ]", "}", ""]
+    assert path.read_text(encoding="utf-8").split("\n") == lines
+
+
+def test_folders_that_are_not_there_are_made(path, monkeypatch):
+    deep = path.parent / "deeper" / "kept.json"
+    monkeypatch.setenv("COVARIANCE_PROGRESS", str(deep))
+    solve("02.1")
+    assert kept(deep)["passed"] == ["02.1"]
+
+
 def test_what_another_notebook_has_written_stays(path, shown):
     solve("02.1")
     path.write_text(json.dumps({"version": 1, "passed": ["02.1", "03.1", "77.1"]}))
@@ -128,14 +143,68 @@ def test_many_kernels_at_once_lose_nothing(path):
     assert len(kept(path)["passed"]) == 75
 
 
-def test_a_lock_that_was_left_behind_holds_nobody_up_for_long(path, monkeypatch):
-    monkeypatch.setattr(passes, "LOCK_SECONDS", 0.05)
+class Clock:
+    """Time that passes only where somebody sleeps, and what may happen meanwhile."""
+
+    def __init__(self):
+        self.now, self.slept = 100.0, []
+        self.meanwhile = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept.append(seconds)
+        self.meanwhile()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock that the lock looks at."""
+    clock = Clock()
+    monkeypatch.setattr(passes, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def lock(path):
+    """The lock of another kernel."""
     path.parent.mkdir()
     lock = path.with_name("kept.json.lock")
     lock.touch()
+    return lock
+
+
+def test_a_lock_that_was_left_behind_holds_nobody_up_for_long(path, clock, lock):
     solve("01.1")
     assert kept(path)["passed"] == ["01.1"]
     assert not lock.exists()
+    # One step of waiting more or less does not matter.
+    assert sum(clock.slept) == pytest.approx(passes.LOCK_SECONDS, abs=0.03)
+    assert max(clock.slept) < 0.02
+
+
+def test_another_kernel_is_waited_for_no_longer_than_it_takes(path, clock, lock):
+    clock.meanwhile = lambda: len(clock.slept) == 3 and lock.unlink()
+    solve("01.1")
+    assert kept(path)["passed"] == ["01.1"]
+    assert len(clock.slept) == 3
+
+
+def test_who_writes_has_the_lock_and_a_hidden_file_beside_the_other(path, clock, monkeypatch):
+    seen = []
+
+    def replace(source, target, replace=os.replace):
+        seen.extend(sorted(each.name for each in path.parent.iterdir()))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    solve("01.1")
+    hidden, lock = seen
+    assert hidden.startswith(".progress-")
+    assert lock == "kept.json.lock"
+    assert clock.slept == []
 
 
 # Damage --------------------------------------------------------------------------------------
@@ -272,6 +341,13 @@ def test_without_the_variable_progress_is_kept_in_build(monkeypatch):
     assert passes._shown(passes._file()) == "build/progress.json"
 
 
+def test_the_checkout_is_known_by_its_own_name_where_a_link_leads_to_it(tmp_path, monkeypatch):
+    link = tmp_path / "link"
+    link.symlink_to(ROOT, target_is_directory=True)
+    monkeypatch.setattr(passes, "__file__", str(link / "helpers" / "exercises" / "passes.py"))
+    assert passes._root() == ROOT.resolve()
+
+
 def test_tests_do_not_write_a_learners_file():
     assert not Path(os.environ["COVARIANCE_PROGRESS"]).is_relative_to(ROOT)
 
@@ -287,6 +363,42 @@ def test_storing_the_notebooks_does_not_write_a_learners_file(tmp_path, monkeypa
 
 
 # In a kernel ---------------------------------------------------------------------------------
+
+
+class Shell:
+    """Stands for the shell of a kernel, which knows the request of the front end."""
+
+    def __init__(self, request: dict | None):
+        self.request = request
+
+    def get_parent(self) -> dict | None:
+        return self.request
+
+
+@pytest.mark.parametrize(
+    ("shell", "is_solution"),
+    [
+        (Shell({"metadata": {"tags": ["solution"]}}), True),
+        (Shell({"metadata": {"tags": ["exercise"]}}), False),
+        (Shell({"metadata": {"tags": None}}), False),
+        (Shell({}), False),
+        (Shell(None), False),
+        (object(), False),  # the shell of a terminal
+        (None, False),  # IPython is imported and does not run
+    ],
+)
+def test_the_tags_of_the_cell_that_runs_say_whose_it_is(path, monkeypatch, shell, is_solution):
+    ipython = ModuleType("IPython")
+    ipython.get_ipython = lambda: shell
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    solve("02.1")
+    assert path.exists() != is_solution
+
+
+def test_without_ipython_every_answer_is_the_learners(path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    solve("02.1")
+    assert path.exists()
 
 
 class ThisKernel(KernelManager):

@@ -63,3 +63,13 @@ def test_samples_that_are_called_valid_have_the_covariance():
             columns = mistake(unit_vectors, loc, factor)
             assert torch.allclose(columns.mT @ columns, factor @ factor.mT)
             assert not torch.allclose(columns, factor.mT)
+
+
+def test_the_principal_axes_are_recognised_as_a_learner_writes_them():
+    # Its numbers are not stored: the signs of eigenvectors differ from machine to machine.
+    def answer(z, loc, scale_tril):
+        eigenvalues, eigenvectors = torch.linalg.eigh(scale_tril @ scale_tril.mT)
+        return loc + (eigenvectors @ torch.diag(eigenvalues.sqrt()) @ z.mT).mT
+
+    (sentence,) = (one for one in EXERCISES["01.2"].mistakes if "principal axes" in one)
+    assert EXERCISES["01.2"].diagnose(answer) == (False, sentence)

@@ -6,8 +6,13 @@ import gc
 import io
 import json
 import math
+import runpy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import ipywidgets as widgets
 import matplotlib as mpl
@@ -31,10 +36,20 @@ from helpers import (
     two_correlated,
 )
 from helpers.interactive import __main__ as command
-from helpers.interactive import descent, likelihood_descent, mse_descent, noise_floor, steps
+from helpers.interactive import (
+    descent,
+    ellipse,
+    engine,
+    likelihood_descent,
+    mse_descent,
+    noise_floor,
+    steps,
+)
 from helpers.interactive.engine import Camera, InteractivePicture, Scene
 from helpers.interactive.steps import StepScene
 from helpers.plotting import WIDE
+from helpers.statistics import SufficientStatistics
+from helpers.uncertainty import ROUNDING
 
 ROOT = Path(__file__).parents[1]
 PICTURES = command.PICTURES
@@ -55,6 +70,14 @@ def mse_scene() -> mse_descent.MseDescentScene:
 @cache
 def likelihood_scene() -> likelihood_descent.LikelihoodDescentScene:
     return likelihood_descent.LikelihoodDescentScene()
+
+
+@contextmanager
+def unusual_state() -> Iterator[torch.Tensor]:
+    """A state of the global generator that nothing else has left, restored at the end."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(987654321)
+        yield torch.get_rng_state()
 
 
 def neighbour(control: widgets.ValueWidget) -> object:
@@ -149,34 +172,132 @@ def test_moves_there_and_back_leave_the_same_picture_and_keep_nothing(name):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_leaves_the_readers_settings_alone(name):
-    params, state = dict(mpl.rcParams), torch.get_rng_state()
-    picture = new(name)
+    params = dict(mpl.rcParams)
+    with unusual_state() as state:
+        picture = new(name)
+        assert torch.equal(torch.get_rng_state(), state)
     assert dict(mpl.rcParams) == params
-    assert torch.equal(torch.get_rng_state(), state)
     dtype = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64 if dtype == torch.float32 else torch.float32)
-        with mpl.rc_context({"axes.facecolor": "red", "font.size": 4, "lines.linewidth": 9}):
+        look = {"axes.facecolor": "red", "font.size": 4, "lines.linewidth": 9}
+        with mpl.rc_context({**look, "savefig.format": "pdf"}):
             elsewhere = new(name)
     finally:
         torch.set_default_dtype(dtype)
     assert (elsewhere.image.value, elsewhere.words) == (picture.image.value, picture.words)
 
 
-def test_an_unknown_control_is_told():
-    with pytest.raises(ValueError, match=r"angle: expected one of variance_1, variance_2, corr"):
-        helpers.explore_ellipse().move(angle=3)
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"angle": 3}, ValueError, r"angle: expected one of length, correlation, got angle"),
+        ({"correlation": 0.96}, ValueError, r"correlation: expected .* 0 to 0.95, got 0.96"),
+        ({"correlation": -0.05}, ValueError, r"correlation: expected .* 0 to 0.95, got -0.05"),
+        ({"correlation": "0.5"}, TypeError, r"correlation: expected a"),
+        ({"length": 0.3}, ValueError, r"length: expected one of \[0.001, .*5.0\], got 0.3"),
+    ],
+)
+def test_a_value_that_a_control_lacks_is_told_and_none_is_moved(values, error, words):
+    picture = shared("explore_step")
+    before = {key: control.value for key, control in picture.controls.items()}
+    with pytest.raises(error, match=words):
+        picture.move(**{"correlation": 0.5, "length": 1.0, **values})
+    assert {key: control.value for key, control in picture.controls.items()} == before
+
+
+def test_the_ends_of_a_slider_and_an_option_are_values_that_it_has():
+    picture = new("explore_step")
+    for values in ({"correlation": 0.0, "length": 5.0}, {"correlation": 0.95, "length": 0.001}):
+        picture.move(**values)
+        assert {key: control.value for key, control in picture.controls.items()} == values
+
+
+def test_the_words_beside_a_picture_follow_a_move():
+    picture = new("explore_step")
+    words = picture.move(correlation=0.5)
+    assert "correlation 0.50" in words
+    assert picture.image.tooltip == picture.words == words
+    assert words in picture.line.value
+
+
+def test_words_are_escaped_for_the_browser():
+    class Said(Scene):
+        def __init__(self) -> None:
+            super().__init__(1)
+
+        def move(self, x: float) -> str:
+            return f"{x} < 2 & so on."
+
+    picture = InteractivePicture(Said, {"x": engine.slider("number", 1.0, 0.0, 2.0, 0.5)}, still="")
+    assert picture.line.value == '<div role="status">1.0 &lt; 2 &amp; so on.</div>'
+    assert picture.image.tooltip == "1.0 < 2 & so on."
+
+
+def test_only_a_new_value_is_drawn(monkeypatch):
+    picture = new("explore_step")
+    drawn = []
+    monkeypatch.setattr(picture.camera, "png", lambda: drawn.append(1) or b"")
+    picture.controls["correlation"].disabled = True
+    picture.controls["length"].description = "another name"
+    assert drawn == []
+    picture.controls["correlation"].value = 0.5
+    assert drawn == [1]
+
+
+@pytest.mark.parametrize(
+    ("control", "kind", "values"),
+    [
+        (engine.slider("part", 0.3, -0.95, 0.95, 0.05), widgets.BoundedFloatText, (0.35, -0.95)),
+        (engine.count_slider("steps", 3, 9), widgets.BoundedIntText, (4, 9)),
+        (engine.choice_slider("rate", 0.1, (0.1, 1.0, 3.0)), widgets.Dropdown, (1.0, 3.0)),
+    ],
+)
+def test_a_field_follows_its_slider_and_leads_it(control, kind, values):
+    row = engine.with_field(control)
+    slider, field = row.children
+    assert (slider, type(field)) == (control, kind)
+    assert field.value == control.value
+    control.value = values[0]
+    assert field.value == values[0]
+    field.value = values[1]
+    assert control.value == values[1]
+    # What is no value says nothing to the other one.
+    control.disabled, field.disabled = True, True
+    control.disabled, field.disabled = False, False
+    assert field.value == control.value == values[1]
+
+
+def test_a_field_says_no_rounding_error_and_does_not_send_one_back():
+    control = engine.slider("part", 0.3, -0.95, 0.95, 0.05)
+    _, field = engine.with_field(control).children
+    control.value = 0.35000000000000003
+    assert field.value == 0.35
+    assert control.value == 0.35000000000000003
+    control.value = 0.350001  # six digits are all that a step may need
+    assert field.value == 0.350001
+    control.value = 0.3500004
+    assert field.value == 0.35
+
+
+def test_what_is_no_slider_has_no_field():
+    names = engine.choice("optimiser", ["a", "b"])
+    assert engine.with_field(names) is names
+    assert names.value == "a"
 
 
 def darkest(png: bytes, side: str) -> int:
-    """Of the middle of a picture, or of a part of it to the right."""
+    """Of the middle of a picture, of a part of it to the right, or of its upper edge."""
     with Image.open(io.BytesIO(png)) as opened:
         grey = np.asarray(opened.convert("L"))
     height, width = grey.shape
-    columns = (
-        slice(width // 2 - 20, width // 2 + 60) if side == "left" else slice(3 * width // 4, width)
-    )
-    return int(grey[height // 2 - 60 : height // 2 + 60, columns].min())
+    middle = slice(height // 2 - 60, height // 2 + 60)
+    rows, columns = {
+        "left": (middle, slice(width // 2 - 20, width // 2 + 60)),
+        "right": (middle, slice(3 * width // 4, width)),
+        "top": (slice(0, height // 10), slice(0, width)),
+    }[side]
+    return int(grey[rows, columns].min())
 
 
 def test_only_what_moves_is_drawn_again():
@@ -196,10 +317,19 @@ def test_only_what_moves_is_drawn_again():
     assert camera.png() == first
     scene.dot.set_data([0.9], [0.5])
     moved = camera.png()
+    assert tuple(scene.figure.get_size_inches()) == WIDE
     assert darkest(first, "left") < 50 < 240 < darkest(first, "right")
+    assert darkest(first, "top") < 50  # what was said before the first picture
     assert darkest(moved, "right") < 50 < 240 < darkest(moved, "left")
     scene.dot.set_data([0.5], [0.5])
     assert camera.png() == first
+
+
+def test_a_scene_says_what_it_lacks():
+    with pytest.raises(NotImplementedError):
+        Scene(1).move()
+    with pytest.raises(NotImplementedError):
+        descent.DescentScene(1, "height", "unit")
 
 
 # The ellipse ---------------------------------------------------------------------------------
@@ -226,6 +356,12 @@ def test_the_ellipse_its_box_and_the_numbers_are_those_of_the_factor(values):
     np.testing.assert_allclose(written, scale_tril.flatten(), atol=0.00501)
     arrows = picture.scene.arrows
     np.testing.assert_allclose(np.stack([arrows.U, arrows.V]), scale_tril, atol=1e-6)
+    entries = [float(text.get_text()) for text in picture.scene.sigma_texts]
+    np.testing.assert_allclose(entries, covariance.flatten(), atol=0.00501)
+    # Without the noise itself: L takes its covariance to that of the points.
+    points = torch.from_numpy(np.asarray(picture.scene.points.get_offsets()))
+    noise = torch.cov(picture.scene.noise.mT)
+    torch.testing.assert_close(torch.cov(points.mT), scale_tril @ noise @ scale_tril.mT)
     assert f"correlation {correlation:.2f}" in words
     assert f"L is [{written[0]:.2f}, 0.00; {written[2]:.2f}, {written[3]:.2f}]" in words
 
@@ -243,6 +379,36 @@ def test_the_ellipse_its_box_and_the_numbers_are_those_of_the_factor(values):
 def test_the_words_say_how_the_ellipse_lies(values, words):
     picture = helpers.explore_ellipse()
     assert words in picture.move(**dict(zip(picture.controls, values, strict=True)))
+
+
+def test_rounding_errors_are_not_seen_in_how_an_ellipse_lies():
+    nearly = torch.tensor([[1.0, 1e-12], [1e-12, 1.0 + 1e-12]], dtype=torch.float64)
+    assert ellipse.how_it_lies(nearly) == "the ellipse is a circle"
+    assert ellipse.in_words(-nearly) == "[-1.00, 0.00; 0.00, -1.00]"
+    nearly[0, 1] = 1e-9
+    assert ellipse.how_it_lies(nearly) == "the ellipse is a circle"
+    nearly[0, 1] = 1e-6
+    assert ellipse.how_it_lies(nearly) == "the ellipse leans to the right"
+    seen = torch.tensor([[1e-9, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    assert ellipse.how_it_lies(seen) == "the ellipse lies flat"
+
+
+def test_a_covariance_is_computed_in_float64():
+    made = ellipse.covariance_from(0.3, 0.7, -0.1)
+    off = -0.1 * math.sqrt(0.3 * 0.7)
+    np.testing.assert_allclose(made, [[0.3, off], [off, 0.7]], rtol=1e-15)
+
+
+def test_two_decimals_are_those_that_are_nearest():
+    # Rounded to three first, this one would become 0.01.
+    assert ellipse.in_words(torch.tensor([[0.00499, 2.675], [1.0, -0.004]]).double()) == (
+        "[0.00, 2.67; 1.00, 0.00]"
+    )
+
+
+def test_the_plane_is_a_little_wider_than_the_numbers_beside_it():
+    grid = ellipse.EllipseScene().axes[0].get_gridspec()
+    assert grid.get_width_ratios() == (1.15, 1.0)
 
 
 # A step --------------------------------------------------------------------------------------
@@ -274,15 +440,21 @@ def test_both_steps_follow_the_gradient_written_out(correlation, length):
     eigenvalues = torch.linalg.eigvalsh(entries)
     assert by_entries.smallest == pytest.approx(eigenvalues[0].item(), abs=1e-12)
     assert (by_entries.scale_tril is not None) == (eigenvalues[0] > 0)
+    torch.testing.assert_close(by_factor.covariance_matrix, factor @ factor.mT)
+    eigenvalues = torch.linalg.eigvalsh(factor @ factor.mT)
+    assert by_factor.smallest == pytest.approx(eigenvalues[0].item(), abs=1e-12)
+    for step in (by_entries, by_factor):
+        assert isinstance(step.smallest, float)
+        assert not step.covariance_matrix.requires_grad
 
 
 def test_the_left_step_leaves_the_cone_and_the_right_one_never():
-    picture = helpers.explore_step()
-    left, right = picture.scene.panels
+    scene = StepScene()
+    left, right = scene.panels
     for correlation in (0.0, 0.5, 0.95):
         outside = []
         for length in steps._LENGTHS:
-            words = picture.move(correlation=correlation, length=length)
+            words = scene.move(correlation=correlation, length=length)
             outside.append("In Σ: outside the cone" in words)
             assert "In L: a covariance" in words
             assert bool(len(left.negative.get_xdata())) == outside[-1]
@@ -291,6 +463,31 @@ def test_the_left_step_leaves_the_cone_and_the_right_one_never():
         assert outside == sorted(outside)  # once it has left, it does not come back
         assert outside[-1]
         assert not outside[0]
+
+
+def test_a_negative_variance_is_drawn_along_its_eigenvector():
+    picture = new("explore_step")
+    picture.move(length=5.0, correlation=0.3)
+    start = torch.linalg.cholesky(torch.tensor([[1.0, 0.3], [0.3, 1.0]], dtype=torch.float64))
+    covariance, _ = written_out(start, 5.0)
+    first, second = np.stack(picture.scene.panels[0].negative.get_data(), axis=-1)
+    np.testing.assert_allclose(first, -second)
+    assert np.linalg.norm(first) == pytest.approx(3.5)  # the panel reaches to 5
+    smallest = torch.linalg.eigvalsh(covariance)[0].item()
+    assert smallest < 0
+    np.testing.assert_allclose(covariance.numpy() @ first, smallest * first, atol=1e-6)
+    assert picture.scene.panels[0].negative.get_linestyle() == "--"
+    assert picture.scene.panels[0].said.get_text() == f"smallest eigenvalue {smallest:.3g}"
+    assert picture.scene.panels[0].said.get_color() == COLORS["warning"]
+    assert picture.scene.panels[1].said.get_color() == "black"
+
+
+def test_the_smallest_eigenvalue_is_not_lost_beside_a_large_one():
+    factor = torch.tensor([[1e6, 0.0], [1e6, 1e-6]], dtype=torch.float64)
+    data = SufficientStatistics(torch.tensor(9), torch.zeros(2).double(), 9 * factor @ factor.mT)
+    step = steps.step_in_factor(factor, data, 0.0)
+    # det = 1 and trace = 2e12, so that the eigenvalues are 2e12 and 0.5e-12.
+    assert step.smallest == pytest.approx(0.5e-12, rel=1e-6)
 
 
 # The paths -----------------------------------------------------------------------------------
@@ -312,13 +509,18 @@ def test_a_path_on_the_mse_is_that_of_the_optimiser(method, rate, start):
     b = torch.linalg.cholesky(target)[1, 0]
     at = torch.full((2,), start, dtype=torch.float64, requires_grad=True)
     optimizer = descent.METHODS[method]([at], lr=rate)
+    places = [at.detach().clone()]
     for _ in range(40):
         optimizer.zero_grad()
         slice_loss(*at, b, target).backward()
         optimizer.step()
+        places.append(at.detach().clone())
     words = scene.move(start, method, rate, 40)
-    np.testing.assert_allclose(np.ravel(scene.end.get_data()), at.detach(), rtol=1e-9)
-    assert len(scene.line.get_xdata()) == 41
+    drawn = np.stack(scene.line.get_data(), axis=-1)
+    np.testing.assert_allclose(drawn, torch.stack(places), rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(np.ravel(scene.start.get_data()), drawn[0])
+    np.testing.assert_array_equal(np.ravel(scene.end.get_data()), drawn[-1])
+    np.testing.assert_array_equal(np.ravel(scene.now.get_data()), [40, scene.curve.get_ydata()[40]])
     assert f"MSE {slice_loss(*at, b, target):.3g}" in words
 
 
@@ -394,7 +596,8 @@ def test_an_optimiser_that_runs_away_is_drawn_as_far_as_it_is_finite():
     assert scene.follow(path, 1) == "MSE 2"
     assert scene.follow(path, 2) == "MSE 3, outside the picture at (1e+09, 0)"
     assert scene.follow(path, 4) == "run away, with no finite loss after step 2"
-    assert len(scene.line.get_xdata()) == len(scene.curve.get_xdata()) == 3
+    drawn = (scene.line.get_data(), scene.curve.get_data())
+    assert [len(values) for pair in drawn for values in pair] == [3, 3, 3, 3]
     infinite = descent.Path(points[:2], torch.tensor([1.0, math.inf]))
     assert scene.follow(infinite, 1) == "run away, with no finite loss after step 0"
 
@@ -404,6 +607,40 @@ def test_a_height_of_zero_is_drawn_on_the_edge_and_said():
     path = descent.Path(torch.zeros(2, 2), torch.tensor([1.0, 0.0], dtype=torch.float64))
     assert scene.follow(path, 1) == "MSE below 1e-12"
     assert scene.curve.get_ydata()[-1] == 1e-12
+
+
+def test_a_height_that_is_just_seen_is_said():
+    scene = mse_scene()
+    heights = torch.tensor([1.0, ROUNDING], dtype=torch.float64)
+    assert scene.follow(descent.Path(torch.zeros(2, 2), heights), 1) == "MSE 1e-12"
+
+
+def test_the_curve_reaches_down_to_what_counts_as_zero():
+    curve = mse_descent.MseDescentScene().axes[1]
+    assert curve.get_ylim() == (ROUNDING, 1e3)
+    assert curve.get_xlim() == (0, mse_descent.N_STEPS)
+
+
+def test_a_place_on_the_edge_is_in_the_picture():
+    scene = mse_scene()
+    low, high = scene.x_limits
+    assert (low, high) == scene.y_limits == (-5.0, 1.3)
+    beyond = 1e-6
+    for x, y in ((low, high), (high, low)):
+        assert said_at(scene, x, y) == "MSE 2"
+    for x, y in ((low - beyond, 0), (high + beyond, 0), (0, low - beyond), (0, high + beyond)):
+        assert "outside the picture" in said_at(scene, x, y)
+
+
+def said_at(scene: descent.DescentScene, x: float, y: float) -> str:
+    points = torch.tensor([[0.0, 0.0], [x, y]], dtype=torch.float64)
+    return scene.follow(descent.Path(points, torch.tensor([1.0, 2.0])), 1)
+
+
+def test_a_path_far_away_is_drawn_where_a_renderer_can_take_it():
+    scene = mse_scene()
+    said_at(scene, -1e9, 1e9)
+    assert np.ravel(scene.end.get_data()).tolist() == [-1000, 1000]
 
 
 # The noise floor -----------------------------------------------------------------------------
@@ -435,11 +672,20 @@ def test_the_levels_are_those_that_notebook_4_prints():
 
 def test_a_recorded_run_can_be_made_again():
     (recorded,) = (run for run in noise_floor.load_runs() if run[:2] == (0.1, 256))
-    again = noise_floor.make_run(0.1, 256)
+    with unusual_state() as state:
+        again = noise_floor.make_run(0.1, 256)
+        assert torch.equal(torch.get_rng_state(), state)
     # Written with three digits; on another processor training may end in another fifth one.
     assert again.gap == pytest.approx(recorded.gap, rel=0.01)
     assert again.level == pytest.approx(recorded.level, rel=0.01)
     assert again.step == recorded.step
+    assert again.falling == recorded.falling
+
+
+def test_the_batch_sizes_are_the_only_ticks_of_their_axis():
+    levels = noise_floor.NoiseFloorScene().axes[1]
+    assert levels.get_xticks().tolist() == list(noise_floor.BATCH_SIZES)
+    assert levels.get_xticks(minor=True).size == 0
 
 
 def test_the_picture_shows_the_run_that_is_chosen():
@@ -473,13 +719,79 @@ def test_a_run_that_is_still_falling_is_not_called_a_floor():
 
 
 def test_the_command_times_every_picture(capsys, monkeypatch):
-    monkeypatch.setattr(command, "N_MOVES", 2)
-    threads = torch.get_num_threads()
+    threads = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(command, "N_MOVES", 1)
     command.main(["--time"])
-    torch.set_num_threads(threads)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(PICTURES)
     assert all(len(line.split()) == 4 for line in lines[1:])
+    assert threads == [1]
+
+
+def test_the_times_are_those_of_the_clock(capsys, monkeypatch):
+    class Nothing:
+        def __init__(self) -> None:
+            self.controls = {"x": engine.slider("number", 1.0, 0.0, 2.0, 0.5)}
+
+        def move(self, x: float) -> None:
+            pass
+
+    # Opening takes 0.9994 s, the moves 5.6, 1 and 2 ms: 0.999 and 1.001 are told from 1.
+    ticks = iter([7, 7.9994, 8, 8.0056, 9, 9.001, 10, 10.002])
+    monkeypatch.setattr(command, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    monkeypatch.setattr(command, "N_MOVES", 3)
+    monkeypatch.setattr(command, "PICTURES", ("nothing",))
+    monkeypatch.setattr(command.interactive, "nothing", Nothing, raising=False)
+    command.main(["--time"])
+    assert capsys.readouterr().out.splitlines() == [
+        "picture                       to open   median  longest   ms, 3 moves",
+        "nothing                           999        2        6",
+    ]
+
+
+def test_a_move_is_made_while_it_is_timed():
+    made = []
+    assert command.seconds(lambda: made.append(1)) < 5
+    assert made == [1]
+
+
+def test_the_places_of_a_control_are_all_it_has():
+    assert command.places(engine.slider("part", 0.0, -0.95, 0.95, 0.05))[::19] == pytest.approx(
+        [-0.95, 0.0, 0.95]
+    )
+    assert max(command.places(engine.slider("part", 0.0, -0.95, 0.95, 0.05))) == 0.95
+    assert command.places(engine.count_slider("steps", 2, 4)) == [0, 1, 2, 3, 4]
+    assert command.places(engine.choice_slider("rate", 0.1, (0.1, 1.0))) == [0.1, 1.0]
+    assert command.places(engine.choice("name", ["a", "b"])) == ["a", "b"]
+
+
+def test_the_command_is_run_by_its_name(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["python", "--help"])
+    monkeypatch.delitem(sys.modules, command.__name__)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("helpers.interactive", run_name="__main__")
+    assert ended.value.code == 0
+    assert "usage: python -m helpers.interactive" in capsys.readouterr().out
+
+
+def test_the_command_asks_for_one_of_two_things(capsys, monkeypatch):
+    recorded = []
+    monkeypatch.setattr(noise_floor, "record", lambda: recorded.append(1))
+    command.main(["--record"])
+    assert recorded == [1]
+    for wrong in ([], ["--time", "--record"]):
+        with pytest.raises(SystemExit):
+            command.main(wrong)
+        assert "--record" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith("usage: python -m helpers.interactive [-h] (--time | --record)")
+    assert " ".join(command.__doc__.split()) in told
+    assert "--time time a move of each picture" in told
+    assert "--record train the models of the noise floor" in told
 
 
 def test_the_command_records_every_run(monkeypatch, tmp_path):

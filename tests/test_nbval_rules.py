@@ -243,6 +243,11 @@ def widget(text: str) -> dict:
 )
 def test_a_progress_bar_is_not_a_difference(output):
     assert output_differences([output, stream("done")], [stream("done")]) == []
+    assert (
+        output_differences([stream("nearly "), output, stream("done")], [stream("nearly done")])
+        == []
+    )
+    assert output_differences([stream("nearly "), output, stream("gone")], [stream("nearly done")])
 
 
 def test_a_warning_beside_a_progress_bar_is_a_difference():

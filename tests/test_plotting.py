@@ -449,6 +449,13 @@ def test_where_the_loss_is_not_finite_nothing_is_drawn(ax):
     assert ax.get_xlim() == (-1.0, 1.0)
 
 
+def test_a_path_that_leaves_the_picture_does_not_move_its_limits(ax):
+    x, y = torch.linspace(-1, 2, 5), torch.linspace(0, 1, 5)
+    plotting.plot_loss_surface(ax, bowl, x, y, xlabel="a", ylabel="b")
+    plotting.plot_path(ax, [[0.0, 0.5], [30.0, -40.0]], color="black")
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-1.0, 2.0), (0.0, 1.0))
+
+
 def test_the_loss_is_called_without_gradients(ax):
     seen = []
     weight = torch.tensor(2.0, requires_grad=True, dtype=torch.float64)

@@ -59,6 +59,13 @@ def test_fit_shows_the_bar_when_patience_ends(monkeypatch, capsys):
     assert "5" in capsys.readouterr().err
 
 
+def test_the_bar_says_what_it_counts_and_goes_when_it_is_done(monkeypatch):
+    asked = []
+    monkeypatch.setattr("tqdm.auto.tqdm", lambda **options: asked.append(options))
+    ProgressBar(10, True, done=3).advance()
+    assert asked == [{"total": 10, "initial": 4, "desc": "fit", "unit": "step", "leave": False}]
+
+
 def test_a_wrong_wish_is_named():
     with pytest.raises(TypeError, match="progress: expected True, False or None, got 'yes'"):
         ProgressBar(1, "yes")

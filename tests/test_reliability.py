@@ -246,12 +246,19 @@ def test_a_run_writes_its_record_only_where_it_is_asked_to(folder, capsys):
     assert capsys.readouterr().out == "reliability/records/small.json: written\n"
 
 
-@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"mutants", "report"}))
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"report"}))
 def test_every_verb_says_how_its_record_is_written(verb, capsys):
     with pytest.raises(SystemExit) as ended:
         import_module(f"reliability.{verb}").main(["--help"])
     assert ended.value.code == 0
     assert f"write reliability/records/{verb}.json" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("some", [["--module", "gaussian"], ["--notebooks-alone", "9"]])
+def test_a_record_of_the_mutants_is_of_all_of_them(some, capsys):
+    with pytest.raises(SystemExit):
+        import_module("reliability.mutants").main(["--record", *some])
+    assert "--record: expected a run of all modules" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

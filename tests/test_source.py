@@ -42,6 +42,14 @@ EXPECTED = """class Sample:
         return "one # two"  # a string that stays"""
 
 
+def nothing_else():
+    """Only a docstring."""
+
+
+def test_a_function_may_be_a_docstring_only():
+    assert source_of(nothing_else) == "def nothing_else():"
+
+
 def test_docstrings_go_and_code_stays():
     assert source_of(Sample) == EXPECTED
 
@@ -76,8 +84,18 @@ def test_what_has_no_source_is_named():
             source_of(thing)
 
 
+def test_what_is_named_is_named_in_200_characters():
+    with pytest.raises(
+        TypeError, match="^things: expected functions or classes, got 'xxx"
+    ) as error:
+        source_of(300 * "x")
+    assert len(str(error.value)) == 200
+
+
 def test_display(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     assert show_source(whiten, Sample) is None
     assert shown[0].data == f"```python\n{source_of(whiten)}\n\n\n{source_of(Sample)}\n```"
+    show_source(whiten, docstring=True)
+    assert shown[1].data == f"```python\n{inspect.getsource(whiten).rstrip()}\n```"

@@ -146,7 +146,7 @@ def _unrecognised(expected: list[Any], given: list[Any], changed: list[str]) -> 
     """What can be said about a wrong answer that is no mistake of the exercise."""
     wrong = map(complaint, expected, given)
     about_kind = next(filter(None, wrong), "")
-    if len(expected) > 1 and agree(expected[:1], given[:1]):
+    if agree(expected[:1], given[:1]):
         if about_kind and "the shape should be" not in about_kind:
             return f"right for the first arguments that were tried. For others {about_kind}"
         return (

@@ -96,7 +96,7 @@ def _equal(wanted: Any, value: Any) -> bool:
 
 def _double(value: Any) -> Tensor:
     """Numbers in the precision and the place in which they are compared."""
-    return torch.as_tensor(value).detach().to("cpu", torch.float64)
+    return torch.as_tensor(value).to("cpu", torch.float64)
 
 
 # What a wrong shape has in common with the right one ------------------------------------------

@@ -102,7 +102,7 @@ def _passed_in(path: Path) -> set[str]:
     if not path.is_file():
         raise ValueError("not a file")
     with path.open("rb") as file:
-        content = json.loads(file.read(LARGEST_FILE).decode())
+        content = json.loads(file.read(LARGEST_FILE))
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise ValueError("not of this version")
     passed = content.get("passed")

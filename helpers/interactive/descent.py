@@ -63,8 +63,8 @@ class DescentScene(Scene):
         self.x_limits, self.y_limits = plane.get_xlim(), plane.get_ylim()
         look = {"color": COLORS["estimate"]}
         self.line, self.start, self.end = plot_path(plane, [[0.0, 0.0]], **look)
-        (self.curve,) = curve.semilogy([1.0], **look)
-        (self.now,) = curve.semilogy([0], [1.0], "o", **look)
+        (self.curve,) = curve.semilogy([], **look)
+        (self.now,) = curve.semilogy([], "o", **look)
         curve.set(
             xlabel="step", ylabel=f"{height_name} ({unit})", xlim=(0, n_steps), ylim=(ROUNDING, 1e3)
         )

@@ -47,11 +47,11 @@ class EllipseScene(Scene):
             300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
         )
         self.points = plot_points(plane, self.noise, color=COLORS["data"], alpha=0.3)
-        eye = torch.eye(2, dtype=torch.float64)
-        self.ellipse = plot_ellipse(plane, torch.zeros(2), eye, color=COLORS["truth"])
-        self.box = plane.add_patch(Rectangle((0, 0), 1, 1, fill=False, linestyle="--"))
+        zeros, eye = torch.zeros(2), torch.eye(2)  # until the first move
+        self.ellipse = plot_ellipse(plane, zeros, eye, color=COLORS["truth"])
+        self.box = plane.add_patch(Rectangle(zeros, *zeros, fill=False, linestyle="--"))
         arrows = {"angles": "xy", "scale_units": "xy", "scale": 1.0, "width": 0.013}
-        self.arrows = plane.quiver([0, 0], [0, 0], [1, 0], [0, 1], color=_COLUMNS, **arrows)
+        self.arrows = plane.quiver(zeros, zeros, *eye, color=_COLUMNS, **arrows)
         plane.set(
             xlabel="first variable",
             ylabel="second variable",

@@ -125,7 +125,6 @@ class InteractivePicture:
         self.still = _STILL.format(still=still)
         self.image = DescribedImage(layout=widgets.Layout(max_width="100%"))
         self.line = widgets.HTML()
-        self.words = ""
         self._show()
         for control in self.controls.values():
             control.observe(self._show, names="value")
@@ -219,7 +218,7 @@ def with_field(control: widgets.ValueWidget) -> widgets.Widget:
         "layout": widgets.Layout(width="5rem"),
     }
     if isinstance(control, widgets.SelectionSlider):
-        field = widgets.Dropdown(options=control.options, value=control.value, **look)
+        field = widgets.Dropdown(options=control.options, **look)
         widgets.link((control, "value"), (field, "value"))
     else:
         field = _number_field(control, look)

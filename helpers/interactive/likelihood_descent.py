@@ -116,10 +116,10 @@ class LikelihoodDescentScene(DescentScene):
         rate: float,
     ) -> Tensor:
         """Steps of an optimiser on the numbers of the course's model."""
-        model = GaussianLikelihood(2, columns.shape[:-1], dtype=torch.float64)
+        model = GaussianLikelihood(2, (len(columns),), dtype=torch.float64)
         scale_tril = scales[..., None] * self.factor(columns / scales)
         model.assign(scales * self.best.loc, scale_tril)
-        only_first = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        only_first = torch.tensor([1.0, 0.0])
         model.scale.log_diagonal.register_hook(lambda gradient: gradient * only_first)
         data = SufficientStatistics.from_data(self.data * scales[:, None])
 

@@ -85,7 +85,7 @@ class NoiseFloorScene(Scene):
         super().__init__(2)
         self.runs = {(run.rate, run.batch_size): run for run in load_runs()}
         course, levels = self.axes
-        (self.curve,) = course.loglog([1], [1], color=COLORS["estimate"])
+        (self.curve,) = course.loglog([], color=COLORS["estimate"])
         lowest = min(min(run.gap) for run in self.runs.values())
         highest = max(max(run.gap) for run in self.runs.values())
         course.set(xlabel="step", ylabel="mean gap (p/2N)")
@@ -93,8 +93,8 @@ class NoiseFloorScene(Scene):
         for rate in RATES:
             self._draw_levels(levels, rate)
         look = {"color": COLORS["estimate"]}
-        (self.chosen_rate,) = levels.loglog([1], [1], ".-", **look)
-        (self.chosen,) = levels.loglog([1], [1], "o", markersize=9, **look)
+        (self.chosen_rate,) = levels.loglog([], ".-", **look)
+        (self.chosen,) = levels.loglog([], "o", markersize=9, **look)
         levels.set(xlabel="batch size", ylabel="mean gap after the last step (p/2N)")
         levels.set_xlim(BATCH_SIZES[0] / 1.3, BATCH_SIZES[-1] * 3.5)  # room for the rates
         levels.set_xticks(BATCH_SIZES, labels=map(str, BATCH_SIZES))
@@ -170,17 +170,17 @@ def make_run(rate: float, batch_size: int, n_steps: int = N_STEPS) -> Run:
     data = two_correlated(N)  # (N, 2)
     orders = torch.rand(
         N_MODELS, N, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    ).argsort(dim=-1)
+    ).argsort()
     reordered = data[orders]  # (N_MODELS, N, 2)
     models = GaussianLikelihood(2, (N_MODELS,), dtype=torch.float64)
     optimizer = torch.optim.Adam(models.parameters(), lr=rate)
     best, unit = maximum_likelihood(data), expected_gap(2, N)
     gaps = torch.stack(
         [
-            kl_divergence(best, models, validate_args=False).detach().mean() / unit
+            kl_divergence(best, models, validate_args=False).detach() / unit
             for _ in steps(models, optimizer, reordered, batch_size, n_steps)
         ]
-    )  # (n_steps + N_WATCHED,)
+    )  # (n_steps + N_WATCHED, N_MODELS)
     ends = log_spaced(n_steps)
     windows = gaps[:n_steps].split([end - start for start, end in pairwise([0, *ends])])
     watched = gaps[n_steps:]

@@ -37,7 +37,7 @@ def as_array(
     if bool((tensor.abs() > LARGEST_DRAWN).any()):
         raise ValueError(
             f"{name}: expected numbers up to {LARGEST_DRAWN:g}, which can be drawn, "
-            f"got {tensor.abs().max().item():.3g}"
+            f"got {tensor.abs().max():.3g}"
         )
     return tensor.numpy()
 
@@ -53,7 +53,7 @@ def _as_real_tensor(value: Any, name: str) -> Tensor:
     try:
         array = np.asarray(value)
     except ValueError:  # rows of different lengths
-        array = np.empty(0, object)
+        array = np.array(None)  # of no kind of number
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{name}: expected real numbers, got {type(value).__name__} {value!r}"[:200]

@@ -281,11 +281,13 @@ def plot_gap(
 def _contour_edges(heights: np.ma.MaskedArray, levels: int) -> NDArray[np.float64]:
     """Limits of the filled bands (levels + 2,), from the lowest point to the highest."""
     finite = heights.compressed()
-    lowest, highest = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    if not lowest < highest:
+    if len(np.unique(finite)) < 2:
         raise ValueError("loss: expected finite values that differ on the grid, got none")
+    lowest, highest = finite.min(), finite.max()
     above = finite[finite > lowest] - lowest
-    inner = np.geomspace(np.quantile(above, 0.01), highest - lowest, levels + 1)[:-1]
+    height = highest - lowest
+    first = min(np.quantile(above, 0.01), 0.5 * height)  # also where all but one are the highest
+    inner = np.geomspace(first, height, levels + 1)[:-1]
     return np.array([lowest, *(lowest + inner), highest])
 
 
@@ -318,7 +320,7 @@ def _mark_vanished(
     marks: list[Line2D | None] = []
     for (at, gap), role in zip(curves, _METHOD_ROLES, strict=False):
         vanished, look = gap <= ROUNDING, {"color": COLORS[role], "transform": edge, **style}
-        marks.append(ax.plot(at[vanished.argmax()], 0.03, **look)[0] if vanished.any() else None)
+        marks += ax.plot(at[vanished.argmax()], 0.03, **look) if vanished.any() else [None]
     if any(marks):
         ax.plot([], [], color=COLORS["reference"], label="below 1e-12", **style)
     return marks

@@ -110,7 +110,7 @@ def ellipse_points(
     scale_tril = _factor(scale_tril)
     n_points = require_count(n_points, "n_points", minimum=4, maximum=1_000_000)
     angles = np.linspace(0.0, 2.0 * math.pi, n_points)
-    circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (n_points, 2)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (n_points, 2)
     circle[-1] = circle[0]  # the sine of 2 pi is not quite 0
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
         points = loc + _mahalanobis_radius(mass, radius) * circle @ scale_tril.T  # (n_points, 2)
@@ -259,7 +259,6 @@ def plot_principal_axes(
     )
     # A quiver reserves room for the starts of its arrows only.
     ax.update_datalim(loc + arrows)
-    ax.autoscale_view()
     return quiver
 
 

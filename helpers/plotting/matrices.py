@@ -83,7 +83,7 @@ def plot_matrix(
     if _fits_numbers(matrix):
         _write_numbers(ax, mesh, matrix, fmt)
     else:
-        ax.figure.colorbar(mesh, ax=ax)
+        ax.figure.colorbar(mesh)
     return mesh
 
 
@@ -123,16 +123,16 @@ def plot_matrices(
     half_range = _half_range(arrays.values(), center, vmax)
     width = min(WIDE[0], 1.0 + 2.9 * len(arrays))
     # "compressed" is the constrained layout for panels of a fixed shape.
-    fig, axes = plt.subplots(
+    fig, (axes,) = plt.subplots(
         ncols=len(arrays), figsize=(width, 3.2), layout="compressed", squeeze=False
     )
     meshes = []
-    for ax, (name, array) in zip(axes[0], arrays.items(), strict=True):
+    for ax, (name, array) in zip(axes, arrays.items(), strict=True):
         meshes.append(_heat_map(ax, array, labels, center, half_range))
         ax.set_title(name)
-        ax.tick_params(labelleft=ax is axes[0, 0])
-    fig.colorbar(meshes[0], ax=axes[0], shrink=0.8)
-    for ax, mesh, array in zip(axes[0], meshes, arrays.values(), strict=True):
+        ax.tick_params(labelleft=ax is axes[0])
+    fig.colorbar(meshes[0], ax=axes, shrink=0.8)
+    for ax, mesh, array in zip(axes, meshes, arrays.values(), strict=True):
         if _fits_numbers(array):
             _write_numbers(ax, mesh, array, fmt)
     return fig
@@ -197,7 +197,7 @@ def _heat_map(
     ax.tick_params(length=0, rotation=0)
     if labels is not None and max(map(len, labels)) > 3:
         plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
-    return ax.collections[0]
+    return ax.collections[-1]
 
 
 def _fits_numbers(matrix: NDArray[np.float64]) -> bool:
@@ -237,4 +237,4 @@ def _text_width(text: str) -> float:
 
 def _readable_on(color: Sequence[float]) -> str:
     """Black or white, whichever has the higher contrast (WCAG 2.2, relative luminance)."""
-    return "black" if luminance(color[:3]) > 0.179 else "white"
+    return "black" if luminance(color) > 0.179 else "white"

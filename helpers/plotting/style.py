@@ -124,7 +124,7 @@ def _write_png(png: bytes, name: str) -> None:
 
 def _figures_folder() -> Path:
     folder = os.environ.get("COVARIANCE_FIGURES")
-    return Path(folder) if folder else Path(__file__).resolve().parents[2] / "figures"
+    return Path(folder) if folder else Path(__file__).parents[2] / "figures"
 
 
 def _png_bytes(fig: Figure) -> bytes:

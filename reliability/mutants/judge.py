@@ -192,18 +192,22 @@ def functions_of(helpers: Path) -> dict[CodeType, list[FunctionType]]:
 
 
 def swap(functions: dict[CodeType, list[FunctionType]], helpers: Path, request: Request) -> bool:
-    """Give a function the bytecode of the mutant; False where that cannot be done."""
-    path = helpers / request["module"]
+    """Give a function the bytecode of the mutant; False where that cannot be done.
+
+    And to those that it has made already, as a function that is called at import has.
+    """
+    path, swapped = helpers / request["module"], request["swapped"]
     right, wrong = (
-        codes_within(compile(source, str(path), "exec"))[request["swapped"]]
+        codes_within(compile(source, str(path), "exec"))
         for source in (path.read_text(encoding="utf-8"), request["source"])
     )
     try:
-        for function in functions.get(right, []):
-            function.__code__ = wrong
+        for name in (name for name in right if f"{name}/".startswith(f"{swapped}/")):
+            for function in functions.get(right[name], []):
+                function.__code__ = wrong[name]
     except ValueError:  # another number of free variables
         return False
-    return right in functions
+    return right[swapped] in functions
 
 
 @contextlib.contextmanager

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from reliability.mutants import contexts, judge, workers
+from reliability import records
+from reliability.mutants import STAGES, contexts, judge, workers
 from reliability.mutants.generate import Mutant, modules_of, mutants_of
 from reliability.mutants.suite import BUILD, MATHEMATICS, Suite, digest, suite_of
 from reliability.mutants.summary import ALIVE, UNTRIED, Summary
 
-STAGES = ("tests", "nbval")
 ALONE = BUILD / "notebooks-alone.json"
 
 
@@ -139,26 +139,6 @@ def is_settled(result: dict, stages: Sequence[str]) -> bool:
     return "nbval" not in stages or result.get("tests") not in (*ALIVE, None) or "nbval" in result
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m reliability mutants", description=__doc__)
-    parser.add_argument(
-        "--module", action="append", default=[], help="one module, as gaussian or plotting/curves"
-    )
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--notebooks-alone",
-        type=int,
-        metavar="N",
-        help="ask only the notebooks, about N mutants of the mathematics drawn at random",
-    )
-    parser.add_argument("--anew", action="store_true", help="forget the results of earlier runs")
-    parser.add_argument(
-        "--only", choices=STAGES, help="ask the tests or the notebooks, and not both"
-    )
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
-    return parser.parse_args(arguments)
-
-
 def chosen_modules(helpers: Path, names: list[str]) -> list[str]:
     """The modules that are asked for, those of the mathematics first.
 
@@ -175,9 +155,8 @@ def chosen_modules(helpers: Path, names: list[str]) -> list[str]:
     return [name for name in [*MATHEMATICS, *rest] if name in wanted]
 
 
-def main(arguments: list[str]) -> int:
+def main(options: argparse.Namespace, command: str) -> int:
     """Try the mutants; 1 where one is left that survivors.toml does not know."""
-    options = parse(arguments)
     BUILD.mkdir(parents=True, exist_ok=True)
     copy = workers.copy_checkout(BUILD / "copy-0")
     helpers = copy / "helpers"
@@ -195,7 +174,8 @@ def main(arguments: list[str]) -> int:
     summary.show()
     summary.write_survivors(suite, BUILD / "survivors")
     if not (options.module or summary.of(UNTRIED)):
-        summary.write_record(workers.told(ALONE))
+        record = summary.record(workers.told(ALONE), command)
+        records.keep("mutants", record, options.record)
     return int(bool(summary.unlisted))
 
 

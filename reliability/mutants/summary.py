@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from reliability import records
 from reliability.mutants import contexts, judge
 from reliability.mutants.generate import Mutant
 from reliability.mutants.suite import MATHEMATICS, Suite
@@ -115,9 +114,8 @@ class Summary:
         """Print the table."""
         for one in [COLUMNS, *self.rows()]:
             print(f"{one[0]:<34}" + "".join(f"{cell!s:>22}" for cell in one[1:]))
-        for kind in (UNTRIED,):
-            if self.of(kind):
-                print(f"{len(self.of(kind))} mutants were not tried")
+        if untried := self.of(UNTRIED):
+            print(f"{len(untried)} mutants were not tried, so this run has no record")
         for name in self.stale:
             print(f"survivors.toml names a mutant that is no more: {name}")
 
@@ -157,14 +155,14 @@ class Summary:
             ]
         )
 
-    def record(self, alone: Mapping[str, int]) -> dict:
+    def record(self, alone: Mapping[str, int], command: str) -> dict:
         """What `reliability/records/mutants.json` holds, with what the notebooks alone notice."""
         told = self.rows()
         killed_by = {one.key: self.results[one.key]["notebook"] for one in self.of(NBVAL)}
         by_notebook = [[*name_of(one), Path(killed_by[one.key]).stem] for one in self.of(NBVAL)]
         whole, mathematics = told[-1], told[-2]
         return {
-            "command": "make mutants",
+            "command": command,
             "tables": {
                 "modules": {"columns": COLUMNS, "rows": told},
                 "only_nbval": {
@@ -186,10 +184,6 @@ class Summary:
                 **alone,
             },
         }
-
-    def write_record(self, alone: Mapping[str, int]) -> Path:
-        """Write `reliability/records/mutants.json`."""
-        return records.write("mutants", self.record(alone))
 
 
 def entry_text(entry: Mapping[str, str]) -> str:

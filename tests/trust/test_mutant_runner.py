@@ -53,13 +53,25 @@ class Pair:
     @property
     def first(self) -> int:
         return self.both[0]
+
+
+def maker(y: int):
+    """A function that adds."""
+
+    def made(x: int) -> int:
+        return x + y
+
+    return made
+
+
+MADE_AT_IMPORT = maker(2)
 '''
 TESTS = """
 import subprocess, sys
 
 import pytest
 
-from helpers.small import LIMIT, TABLE, cached, count, half
+from helpers.small import LIMIT, MADE_AT_IMPORT, TABLE, cached, count, half
 
 
 def test_half():
@@ -77,6 +89,10 @@ def test_limit():
 
 def test_table():
     assert [f(0) for f in TABLE] == [1, 2]
+
+
+def test_made():
+    assert MADE_AT_IMPORT(3) == 5
 
 
 def test_cached():
@@ -193,11 +209,11 @@ def asked(request, copy):
     judging.stop()
 
 
-HALF, COUNT, LIMIT, TABLE, CACHED, ELSEWHERE = (
+HALF, COUNT, LIMIT, TABLE, MADE, CACHED, ELSEWHERE = (
     f"tests/test_small.py::test_{name}"
-    for name in ("half", "count", "limit", "table", "cached", "elsewhere")
+    for name in ("half", "count", "limit", "table", "made", "cached", "elsewhere")
 )
-QUICK = dict.fromkeys([HALF, COUNT, LIMIT, TABLE, CACHED], 0.01)
+QUICK = dict.fromkeys([HALF, COUNT, LIMIT, TABLE, MADE, CACHED], 0.01)
 
 
 def test_the_judge_tells_killed_from_surviving_and_from_endless(mutants, asked, monkeypatch):
@@ -210,6 +226,8 @@ def test_the_judge_tells_killed_from_surviving_and_from_endless(mutants, asked, 
     line = "TABLE = [lambda x: x + 1, lambda x: x + 2]"
     second = find(mutants, line, "TABLE = [lambda x: x + 1, lambda x: x + 3]")
     assert asked.ask(second, SOURCE, QUICK) == {"outcome": judge.KILLED, "by": TABLE}
+    inner = find(mutants, "return x + y", "return x - y")
+    assert asked.ask(inner, SOURCE, QUICK) == {"outcome": judge.KILLED, "by": MADE}
     endless = find(mutants, "number += 1", "pass")
     assert asked.ask(endless, SOURCE, QUICK) == {"outcome": judge.TIMEOUT, "by": COUNT}
     # What was tried before leaves no trace.
@@ -283,6 +301,6 @@ def test_the_rate_is_of_those_that_change_behaviour(mutants, tmp_path, monkeypat
     told = Summary(five, results)
     assert told.rows()[-1] == ["all", 5, 2, 1, 1, 1, 75.0]
     assert told.unlisted == [five[4]]
-    assert told.record({})["tables"]["only_nbval"]["rows"][0][-1] == "01"
+    assert told.record({}, "make mutants")["tables"]["only_nbval"]["rows"][0][-1] == "01"
     assert stale(entries, five) == []
     assert stale(entries, five[4:]) == [tuple(listed.values())]
