@@ -88,7 +88,7 @@ lint: $(STAMP)  ## check style and spelling
 test: lint  ## run every test and every notebook (ARGS go to pytest)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env \
 	  --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 \
-	  $(addprefix --ignore=,tests/test_site_in_browser.py tests/browser tests/distributed tests/trust \
+	  $(addprefix --ignore=,tests/test_site_in_browser.py tests/browser tests/many_ranks tests/trust \
 	  $(WORKSHOP_TESTS)) \
 	  $(wildcard notebooks) tests $(ARGS)
 
@@ -102,7 +102,7 @@ test-trust: $(MUTANTS_STAMP)  ## kill fits, run notebooks where little is there,
 	$(RUN) pytest -q -n 2 --dist loadfile tests/trust $(ARGS)
 
 test-distributed: $(STAMP)  ## fit shards with several processes, kill and stop some of them, spoil shards and disks
-	$(RUN) pytest -q -n 2 --dist loadfile tests/distributed $(ARGS)
+	$(RUN) pytest -q -n 2 --dist loadfile tests/many_ranks $(ARGS)
 
 test-static: $(STAMP)  ## check the form of the notebooks without running them
 	$(RUN) pytest -q tests/test_notebooks_static.py $(ARGS)

@@ -23,6 +23,7 @@ from benchmarks import textbook
 from benchmarks.peers import Entry
 from benchmarks.problems import Truth, samples
 from benchmarks.report import Row, Settings, timed
+from benchmarks.targets import WHOLE_FIT
 from benchmarks.timing import Contestant
 from benchmarks.workers import State, Workers
 from helpers import GaussianLikelihood, SufficientStatistics, fit
@@ -73,7 +74,7 @@ def entries(data: Tensor, ranks: Workers) -> list[Entry]:
             note=f"{STEPS_TIMED} steps timed for {STEPS}; the gap after {len(gaps)}",
         )
 
-    whole = Contestant("helpers, whole fit", lambda _: ranks.do(fit_held), error=gap)
+    whole = Contestant(WHOLE_FIT, lambda _: ranks.do(fit_held), error=gap)
     return [
         Entry(lambda: whole),
         *(Entry(lambda m=model, s=start: by_ddp(m, s)) for model, start in MODELS.items()),

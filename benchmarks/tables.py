@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import Row
-from benchmarks.targets import LIBRARIES
+from benchmarks.targets import LIBRARIES, WHOLE_FIT
 
 README = Path(__file__).with_name("README.md")
 START, END = "<!-- results: start -->", "<!-- results: end -->"
@@ -50,7 +50,7 @@ def markdown(record: Mapping[str, Any]) -> str:
             f"| {row['table']} | {row['case']} | {row['about']} | "
             f"{sign} {row['wanted']:,g}{row['unit']} | {_number(row)} | {row['verdict']} |"
         )
-    return "\n".join([*lines, "", *_rates(record["rows"])])
+    return "\n".join([*lines, "", *_multiples(record["rows"]), "", *_rates(record["rows"])])
 
 
 def with_results(readme: str, record: Mapping[str, Any]) -> str:
@@ -76,6 +76,17 @@ def _renewed(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
         together.setdefault(_made_with(part), []).append(table)
     for names in together.values():
         yield ", ".join(f"`{name}`" for name in names), record["renewed"][names[0]]
+
+
+def _multiples(rows: Sequence[Row]) -> Iterator[str]:
+    """What takes longer than a whole fit in the memory of ranks, whether it has a target or not."""
+    yield "| ranks | time | times the whole fit |"
+    yield "|---|---|---|"
+    found = [row for row in rows if row["table"] == "ranks" and "seconds" in row]
+    whole = next((row["seconds"] for row in found if row["contestant"] == WHOLE_FIT), None)
+    for row in found:
+        times = "" if whole is None else f"{row['seconds'] / whole:,.0f}"
+        yield f"| {row['contestant']} | {seconds_text(row['seconds'])} | {times} |"
 
 
 def _rates(rows: Sequence[Row]) -> Iterator[str]:

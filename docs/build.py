@@ -15,14 +15,14 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS / "extensions")]
 
-from repository_links import sources  # noqa: E402
+from repository_links import downloads, sources  # noqa: E402
 
 
 def stage(folder: Path) -> None:
     """Put the sources of the site into an empty folder."""
     from public_names import pages
 
-    for place, file in sources().items():
+    for place, file in (sources() | downloads()).items():
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)

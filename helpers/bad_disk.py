@@ -15,7 +15,7 @@ from typing import Any
 from helpers.distributed import fitting
 from helpers.distributed.__main__ import main
 
-RANK, SHARD, MINUTES = 1, 3, 10
+RANK, SHARD, MINUTES = 1, 3, 10  # the third shard of rank 1 hangs for ten minutes
 
 
 def hang_once() -> None:

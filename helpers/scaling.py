@@ -14,6 +14,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,12 +22,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from helpers.distributed.fitting import fit_shards
 from helpers.distributed.groups import find_ranks
-from helpers.distributed.reduction import reduce_statistics
+from helpers.distributed.reduction import add_up
 from helpers.models import GaussianLikelihood
 from helpers.statistics import SufficientStatistics
 from helpers.training import fit
@@ -35,6 +38,7 @@ COURSE = Path(__file__).parents[1]  # where `helpers` is imported from
 RECORD = Path(__file__).with_name("records") / "scaling.json"
 LENGTHS = tuple(4**k for k in range(11))  # numbers in a message, 8 bytes each
 ROWS, COLUMNS = 2**20, 32
+SHARDS = 8
 WORK_REPEATS = 8
 BATCH_SECONDS = 0.002  # a clock is read no more often, so that reading it does not count
 
@@ -139,9 +143,10 @@ class Measured:
 
     Attributes
     ----------
-    what : {"message", "whole fit", "step"}
-        One `all_reduce`; a whole fit from rows in memory; one full-batch step of
-        DistributedDataParallel on the same rows.
+    what : {"message", "fit alone", "whole fit", "from files", "step"}
+        One `all_reduce`; the fit to statistics alone, which every rank does in full; a whole fit
+        from rows in memory, and one from files by `fit_shards`; one full-batch step of
+        DistributedDataParallel on the rows in memory.
     ranks : int
     size : int
         Numbers in the message, or rows on all ranks together.
@@ -198,16 +203,30 @@ def time_messages(
     return measured
 
 
-def time_work(rows: int, columns: int, *, repeats: int, group: Any) -> list[Measured]:
-    """Time a whole fit from statistics, and one full-batch step under DistributedDataParallel."""
+def write_shards(folder: Path, rows: int, columns: int) -> None:
+    """Write a table of float32 as files of about equal size."""
+    generator = torch.Generator().manual_seed(0)
+    for k, share in enumerate(torch.arange(rows).tensor_split(SHARDS)):
+        shard = torch.randn(len(share), columns, generator=generator)
+        np.save(folder / f"part-{k}.npy", shard.numpy())
+
+
+def time_work(rows: int, columns: int, folder: Path, *, repeats: int, group: Any) -> list[Measured]:
+    """Time fits of rows in memory and in the files of a folder, and a full-batch step of DDP."""
     ranks = find_ranks(group)
     share = torch.arange(rows).tensor_split(ranks.n_ranks)[ranks.rank]
     generator = torch.Generator().manual_seed(ranks.rank)
     own = torch.randn(len(share), columns, dtype=torch.float64, generator=generator)
+    whole = SufficientStatistics.from_data(own[:1000])
+
+    def fit_alone(statistics: SufficientStatistics = whole) -> None:
+        fit(GaussianLikelihood(columns, dtype=torch.float64), statistics, progress=False)
 
     def fit_once() -> None:
-        whole = reduce_statistics(SufficientStatistics.from_data(own), group)
-        fit(GaussianLikelihood(columns, dtype=torch.float64), whole, progress=False)
+        fit_alone(add_up(SufficientStatistics.from_data(own), ranks))
+
+    def read_and_fit() -> None:
+        fit_shards(folder, progress=False, group=group)
 
     model = GaussianLikelihood(columns, dtype=torch.float64)
     module = DistributedDataParallel(model, process_group=group)
@@ -218,9 +237,15 @@ def time_work(rows: int, columns: int, *, repeats: int, group: Any) -> list[Meas
         module(own, validate_args=False).backward()
         optimizer.step()
 
+    works = {
+        "fit alone": fit_alone,
+        "whole fit": fit_once,
+        "from files": read_and_fit,
+        "step": step_once,
+    }
     return [
         Measured(what, ranks.n_ranks, rows, _seconds(work, repeats, group))
-        for what, work in (("whole fit", fit_once), ("step", step_once))
+        for what, work in works.items()
     ]
 
 
@@ -248,8 +273,11 @@ def _slowest(seconds: float, group: Any) -> float:
     return longest.item()
 
 
-def measure(repeats: int) -> list[Measured]:
+def measure(repeats: int, folder: Path) -> list[Measured]:
     """Measure groups of 1, 2, 4, ... of the ranks there are; the others wait."""
+    if dist.get_rank() == 0:
+        write_shards(folder, ROWS, COLUMNS)
+    dist.barrier()
     found = []
     n_ranks = 1
     while n_ranks <= dist.get_world_size():
@@ -258,7 +286,7 @@ def measure(repeats: int) -> list[Measured]:
         if dist.get_rank() in members:
             if n_ranks > 1:
                 found += time_messages(repeats=repeats, group=group)
-            found += time_work(ROWS, COLUMNS, repeats=WORK_REPEATS, group=group)
+            found += time_work(ROWS, COLUMNS, folder, repeats=WORK_REPEATS, group=group)
         dist.barrier()
         n_ranks *= 2
     return found
@@ -272,6 +300,7 @@ def make_record(measured: Sequence[Measured]) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, one thread a rank, gloo on loopback",
+        "files": f"{SHARDS} of float32, read before, so that the system had them in memory",
         "columns": COLUMNS,
         "rows": [list(asdict(each).values()) for each in measured],
     }
@@ -285,7 +314,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    measured = measure(options.repeats)
+    with tempfile.TemporaryDirectory() as own:
+        folders = [own]  # of the first rank, for all
+        dist.broadcast_object_list(folders, src=0)
+        measured = measure(options.repeats, Path(folders[0]))
+        dist.barrier()
     if dist.get_rank() == 0:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(as_text(make_record(measured)), encoding="utf-8")

@@ -308,7 +308,7 @@ def test_a_missing_peer_has_a_row_and_a_line(monkeypatch):
 
 
 def test_a_folder_of_the_name_of_a_peer_is_no_peer(tmp_path, monkeypatch):
-    """There is one: tests/distributed, while the tests run."""
+    """There is one: tests/many_ranks, while the tests run."""
     (tmp_path / "a_mere_folder").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     assert peers.find_module("a_mere_folder") is None

@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import torch
 import torch.distributed.elastic.rendezvous
 import yaml
+from torch.distributed.elastic.rendezvous.utils import _parse_rendezvous_config
 from torch.distributed.run import get_args_parser
 
 from helpers.distributed.__main__ import make_parser
@@ -56,10 +58,17 @@ SBATCH = {
 TORCHRUN = """#!/bin/bash
 printf '%s\\n' "$@"
 printf '%s\\n' "OMP_NUM_THREADS=$OMP_NUM_THREADS" "GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-}" >&2
+printf '%s\\n' "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=$TORCH_DISABLE_SHARE_RDZV_TCP_STORE" >&2
 """
+SRUN = """#!/bin/bash
+[[ "$1 $2" == "--kill-on-bad-exit=1 --cpus-per-task=4" ]] || exit 9
+shift 2
+exec "$@"
+"""
+NEW_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 STUBS = {
     "torchrun": TORCHRUN,
-    "srun": '#!/bin/bash\n[[ "$1" == --kill-on-bad-exit=1 ]] || exit 9\nshift\nexec "$@"\n',
+    "srun": SRUN,
     "scontrol": '#!/bin/bash\n[[ "$*" == "show hostnames node[07-08]" ]] || exit 9\n'
     "printf 'node07\\nnode08\\n'\n",
 }
@@ -95,6 +104,11 @@ def parsed(arguments: list[str]) -> tuple[argparse.Namespace, argparse.Namespace
     assert launcher.module
     assert launcher.training_script == "helpers.distributed"
     return launcher, make_parser().parse_args(launcher.training_script_args)
+
+
+def waits_for_the_endpoint(launcher: argparse.Namespace) -> bool:
+    """Whether it waits as long for the endpoint as for those who meet there: ten minutes."""
+    return _parse_rendezvous_config(launcher.rdzv_conf) == {"read_timeout": "600"}
 
 
 def manifest() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -167,6 +181,8 @@ def test_the_slurm_script_starts_torchrun_on_the_nodes_it_was_given(tmp_path):
     assert [str(each) for each in course.data] == ["/a b/*.npy"]  # the course finds the files
     assert str(course.out) == "/c/g.pt"
     assert "OMP_NUM_THREADS=1" in said.stderr
+    assert f"{NEW_STORE}=1" in said.stderr
+    assert waits_for_the_endpoint(launcher)
 
 
 def test_two_hosts_are_started_by_the_same_line(tmp_path):
@@ -178,6 +194,8 @@ def test_two_hosts_are_started_by_the_same_line(tmp_path):
     assert launcher.local_addr is None
     assert course.timeout == 600
     assert "GLOO_SOCKET_IFNAME=eth1" in said.stderr
+    assert f"{NEW_STORE}=1" in said.stderr
+    assert waits_for_the_endpoint(launcher)
     said = started("two_hosts.sh", tmp_path, FIRST="a", LOCAL_ADDRESS="192.168.1.11")
     assert parsed(said.stdout.splitlines())[0].local_addr == "192.168.1.11"
     assert "GLOO_SOCKET_IFNAME=\n" in said.stderr
@@ -242,6 +260,8 @@ def test_the_pods_run_torchrun_with_the_first_of_them():
     assert int(port) in [each["port"] for each in service["spec"]["ports"]]
     assert int(launcher.nnodes) == job["spec"]["parallelism"]
     assert launcher.nproc_per_node == container["resources"]["requests"]["cpu"]
+    assert waits_for_the_endpoint(launcher)
+    assert {"name": NEW_STORE, "value": "1"} in container["env"]
     defined = {f"$({variable['name']})" for variable in container["env"]}
     used = {name for argument in container["args"] for name in re.findall(r"\$\(\w+\)", argument)}
     assert used <= defined
@@ -253,12 +273,40 @@ def test_the_pods_run_torchrun_with_the_first_of_them():
 # The page -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "kubernetes.yaml"])
-def test_the_page_shows_the_job_files_as_they_are(name):
-    language = "yaml" if name.endswith("yaml") else "bash"
+HEADINGS = {"two_hosts.sh": "Two hosts", "slurm.sh": "SLURM", "kubernetes.yaml": "Kubernetes"}
+
+
+def blocks(heading: str) -> list[str]:
+    """The blocks of code under a heading of the page."""
+    section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^```\w+\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+
+
+def starts(block: str, name: str) -> bool:
+    """Whether this is the line that starts a job file, not a part of it."""
+    return f"docs/jobs/{name}" in block
+
+
+@pytest.mark.parametrize("name", HEADINGS)
+def test_the_page_shows_parts_of_the_job_files_as_they_are(name):
+    assert sorted(HEADINGS) == sorted(path.name for path in JOBS.iterdir())
+    parts = [block for block in blocks(HEADINGS[name]) if not starts(block, name)]
     text = (JOBS / name).read_text(encoding="utf-8")
-    assert f"```{language}\n{text}```" in PAGE
+    assert len(parts) == 1
+    assert "torchrun" in parts[0]
+    depth = {len(line) - len(line.lstrip()) for line in text.splitlines()}
+    shown = [textwrap.indent(parts[0], " " * spaces) for spaces in depth]
+    assert any(f"\n{each}" in text for each in shown), parts[0]
     assert f"](jobs/{name})" in PAGE
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_line_that_starts_a_script_is_on_the_page_and_gives_what_it_asks_for(name):
+    text = (JOBS / name).read_text(encoding="utf-8")
+    (line,) = [block for block in blocks(HEADINGS[name]) if starts(block, name)]
+    assert set(re.findall(r"\b([A-Z]+)=", line)) - {"ALL"} <= set(re.findall(r"\b[A-Z]+\b", text))
+    assert f"docs/jobs/{name}" in text.partition("set -euo")[0]
+    assert set(re.findall(r"\{([A-Z]+):\?", text)) <= set(re.findall(r"\b([A-Z]+)=", line))
 
 
 def first_column(heading: str) -> list[str]:
@@ -276,7 +324,7 @@ def words_of(folder: Path) -> str:
 
 def test_the_messages_of_the_page_are_those_of_the_course():
     said = words_of(ROOT / "helpers" / "distributed")
-    messages = first_column("the first rank prints it.")
+    messages = first_column("at the end of the line of the progress bar.")
     assert len(messages) >= 10
     for message in messages:
         for part in re.split(r"\.\.\.|\bnan\b|\brow\b", message):
@@ -303,8 +351,9 @@ def test_the_page_names_the_files_that_are_written():
 
 def commands() -> list[str]:
     """Lines of the page that start the course by torchrun or alone."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    lines = "".join(block for block in blocks if not block.startswith("#!")).replace("\\\n", " ")
+    shown = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    # Parts of job files have variables, which the tests above give values.
+    lines = "".join(block for block in shown if '"$' not in block).replace("\\\n", " ")
     return [line for line in lines.splitlines() if "-m helpers.distributed" in line]
 
 

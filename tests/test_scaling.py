@@ -64,7 +64,7 @@ def test_the_record_of_the_course_holds_what_the_notebook_needs():
     record = load_scaling()
     ranks = {(one.what, one.ranks) for one in record}
     assert ranks == {("message", 2), ("message", 4)} | {
-        (what, n) for what in ("whole fit", "step") for n in (1, 2, 4)
+        (what, n) for what in ("fit alone", "whole fit", "from files", "step") for n in (1, 2, 4)
     }
     assert [one.size for one in record if one.what == "message"] == [*scaling.LENGTHS] * 2
     assert all(0 < one.seconds < 60 for one in record)
@@ -82,13 +82,16 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     assert os.uname().nodename not in path.read_text() if hasattr(os, "uname") else True
 
 
-def test_messages_and_work_are_timed_in_a_group(group):
+def test_messages_and_work_are_timed_in_a_group(group, tmp_path):
+    scaling.write_shards(tmp_path, 64, 2)
     messages = scaling.time_messages([1, 8], repeats=2)
-    work = scaling.time_work(64, 2, repeats=1, group=None)
+    work = scaling.time_work(64, 2, tmp_path, repeats=1, group=None)
     assert [(one.what, one.ranks, one.size) for one in messages + work] == [
         ("message", 1, 1),
         ("message", 1, 8),
+        ("fit alone", 1, 64),
         ("whole fit", 1, 64),
+        ("from files", 1, 64),
         ("step", 1, 64),
     ]
     assert all(0 < one.seconds < 10 for one in messages + work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 from docstrings import translate
 from public_names import FLOORS, modules, pages
-from repository_links import follow_links, place_on_site, sources
+from repository_links import follow_links, follow_links_of_notebook, place_on_site, sources
 
 import helpers
 from workshop.anatomy import prose, without_code
@@ -40,6 +41,7 @@ EXPLAINED_BY = {
         ("docs/teaching/README.md", "teaching/index.md"),
         ("docs/teaching/survey.md", "teaching/survey.md"),
         ("notebooks/01_cholesky_theory.ipynb", "notebooks/01_cholesky_theory.ipynb"),
+        ("docs/jobs/slurm.sh", "jobs/slurm.sh"),
         ("README.md", None),
         ("benchmarks/README.md", None),
         ("docs/alt_text.toml", None),
@@ -67,6 +69,16 @@ def test_a_file_has_its_place_on_the_site(file, place):
 def test_a_link_is_led_to_the_place_of_its_target(text, expected):
     here = PurePosixPath("docs/teaching/schedules.md")
     assert follow_links(text, here, exists=lambda _: True) == expected
+
+
+def test_links_are_followed_in_the_text_of_a_notebook_alone():
+    words = ["see [a page](../docs/recipe.md)\n", "and [a script](../docs/jobs/slurm.sh)"]
+    cells = [{"cell_type": kind, "source": words} for kind in ("markdown", "code")]
+    here = PurePosixPath("notebooks/01_a.ipynb")
+    text = follow_links_of_notebook(json.dumps({"cells": cells}), here, exists=lambda _: True)
+    told, code = json.loads(text)["cells"]
+    assert told["source"] == "see [a page](../recipe.md)\nand [a script](../jobs/slurm.sh)"
+    assert code == cells[1]
 
 
 def test_a_link_to_a_file_that_is_not_there_is_noticed():

@@ -2,11 +2,12 @@
 
 In the repository the pages lie in `docs/`, the notebooks beside it, and a link follows the folders.
 On the site the pages of `docs/` lie on top. So each link is led to the place of its target there; a
-link to a file that the site does not have becomes plain text.
+link to a job file downloads it, and one to a file that the site does not have becomes plain text.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = ("docs/*.md", "docs/teaching/*.md", "notebooks/[0-9]*.ipynb")
+DOWNLOADS = ("docs/jobs/*",)
 _FENCED = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 _ELSEWHERE = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -26,7 +28,8 @@ _ELSEWHERE = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 def place_on_site(file: PurePosixPath) -> PurePosixPath | None:
     """Where a file of the repository lies among the sources of the site, if it is one of them."""
     if not any(
-        file.match(pattern) and len(file.parts) == pattern.count("/") + 1 for pattern in PATTERNS
+        file.match(pattern) and len(file.parts) == pattern.count("/") + 1
+        for pattern in (*PATTERNS, *DOWNLOADS)
     ):
         return None
     if file.parts[0] != "docs":
@@ -36,8 +39,17 @@ def place_on_site(file: PurePosixPath) -> PurePosixPath | None:
 
 
 def sources(root: Path = ROOT) -> dict[PurePosixPath, Path]:
-    """Every file that the site is made of, by its place among the sources of the site."""
-    found = sorted(file for pattern in PATTERNS for file in root.glob(pattern))
+    """Every file that becomes a page, by its place among the sources of the site."""
+    return _found(PATTERNS, root)
+
+
+def downloads(root: Path = ROOT) -> dict[PurePosixPath, Path]:
+    """Every other file that the pages lead to, by its place there."""
+    return _found(DOWNLOADS, root)
+
+
+def _found(patterns: tuple[str, ...], root: Path) -> dict[PurePosixPath, Path]:
+    found = sorted(file for pattern in patterns for file in root.glob(pattern))
     return {place_on_site(PurePosixPath(file.relative_to(root).as_posix())): file for file in found}
 
 
@@ -78,11 +90,24 @@ def follow_links(text: str, file: PurePosixPath, exists: Callable[[PurePosixPath
     return "".join([*pieces, _LINK.sub(follow, text[end:])])
 
 
+def follow_links_of_notebook(
+    text: str, file: PurePosixPath, exists: Callable[[PurePosixPath], bool]
+) -> str:
+    """`follow_links` in the cells of text of a notebook, given and returned as JSON."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = follow_links("".join(cell["source"]), file, exists)
+    return json.dumps(notebook)
+
+
 def _rewrite(app: Sphinx, docname: str, content: list[str]) -> None:
-    file = sources().get(PurePosixPath(f"{docname}.md"))
-    if file is not None:
-        inside = PurePosixPath(file.relative_to(ROOT).as_posix())
-        content[0] = follow_links(content[0], inside, lambda wanted: (ROOT / wanted).exists())
+    ways = {".md": follow_links, ".ipynb": follow_links_of_notebook}
+    for suffix, follow in ways.items():
+        file = sources().get(PurePosixPath(f"{docname}{suffix}"))
+        if file is not None:
+            inside = PurePosixPath(file.relative_to(ROOT).as_posix())
+            content[0] = follow(content[0], inside, lambda wanted: (ROOT / wanted).exists())
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from helpers.checkpoints import as_checkpoint_path
-from helpers.distributed.fitting import TIMEOUT, ShardFit, ShardWork
+from helpers.distributed.fitting import TIMEOUT, Plan, ShardFit, ShardWork
 from helpers.distributed.groups import RanksMissingError, find_ranks, local_rank
 from helpers.distributed.report import is_finished, job_of, report_of, require_free, write_result
 
@@ -30,8 +30,9 @@ DESCRIPTION = """\
 Fit a Gaussian by maximum likelihood to the rows of many .npy files.
 
 Each rank reads its share of the files once and keeps count, mean and scatter of each. One
-reduction adds them up, d(d+1)/2 + d + 1 numbers for d columns, and every rank fits the same model
-with the natural gradient. The result is that of one process, up to a few roundings.
+reduction adds them up, d(d+1)/2 + d + 1 numbers for d columns in two calls of all_reduce, and every
+rank fits the same model with the natural gradient. The result is that of one process, up to a few
+roundings.
 """
 
 EPILOG = """\
@@ -41,10 +42,11 @@ examples:
   two processes on this machine, begun again up to three times when one of them dies:
     torchrun --nproc-per-node 2 --max-restarts 3 -m helpers.distributed data/ --out model.pt
   two machines that see the same files; the same lines on both, where `first` is one of them, and
-  the variable lets torchrun begin again on both:
+  the variable lets torchrun begin again on both. Each waits ten minutes for the other:
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
-    torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint first:29500 \\
-      --max-restarts 3 -m helpers.distributed '/data/part-*.npy' --out /data/model.pt
+    torchrun --nnodes 2 --nproc-per-node 4 --max-restarts 3 --rdzv-backend c10d \\
+      --rdzv-endpoint first:29400 --rdzv-conf read_timeout=600 \\
+      -m helpers.distributed '/data/part-*.npy' --out /data/model.pt
 
 data:
   Arrays of shape (n, d), float32 or float64, all of one width and one dtype. Sizes may differ, and
@@ -58,12 +60,16 @@ what is written:
   FILE.md       a page about it, with the verdict on the fit and the lines that load it
   FILE.parts/   the statistics of each file of data, as soon as it has been read
 
-  Each file is written whole or not at all. A start after a fault takes up from FILE.parts what was
-  read before, and ends with the same bits; a file of data that has changed since, by its size or
-  its time, is read again. A start after the end says so and does nothing.
+  Each file is written whole or not at all, in a folder that is made if it is not there. A start
+  after a fault takes up from FILE.parts what was read before, and ends with the same bits; a file
+  of data that has changed since, by its size or its time, is read again. A start after the end says
+  so and does nothing; where the data have changed since, it names a file that did, and fits again
+  if --overwrite is given.
 
 faults:
-  What is wrong with one file ends the work on every rank, with a message that names file and row.
+  What is wrong with one file ends the work on every rank, with a message that names file and row:
+  the first line with `error:`, above what torchrun has to say. torchrun cannot tell one fault from
+  another, and with --max-restarts it starts again after faults of the data too.
   SECONDS of --timeout count from the last sign of life of a rank while others wait for it; a rank
   that reads gives one with every piece. Processes have at least a minute to find each other.
 
@@ -93,7 +99,9 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", nargs="+", help="a .npy file, a folder of them, or a pattern")
-    parser.add_argument("--out", required=True, metavar="FILE", help="where the model goes")
+    parser.add_argument(
+        "--out", required=True, type=model_file, metavar="FILE", help="where the model goes"
+    )
     parser.add_argument(
         "--kept", metavar="FOLDER", help="where statistics of single files go (FILE.parts)"
     )
@@ -125,6 +133,15 @@ def seconds(text: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(text)
     return number
+
+
+def model_file(name: str) -> str:
+    """The name of a file that no later start takes for data."""
+    if name.endswith(".npy"):
+        raise argparse.ArgumentTypeError(
+            f"expected a name for a model, such as model.pt, got {name!r}, the name of a shard"
+        )
+    return name
 
 
 def own_rank() -> int:
@@ -175,7 +192,7 @@ def run(options: argparse.Namespace, group: Any = None) -> int:
     plan = work.plan(options.data)
     job = job_of(plan, work.dtype)
     tell = print if ranks.is_first and not options.quiet else lambda _: None
-    if work.by_first("looked for", lambda: prepare(out, job, options.overwrite)):
+    if work.by_first("looked for", lambda: prepare(out, job, plan, work.kept, options.overwrite)):
         tell(f"finished before: {out} is the result of these files, nothing to do")
         return DONE
     result = work.run(plan)
@@ -184,11 +201,11 @@ def run(options: argparse.Namespace, group: Any = None) -> int:
     return DONE
 
 
-def prepare(out: Path, job: str, overwrite: bool) -> bool:
+def prepare(out: Path, job: str, plan: Plan, kept: Path, overwrite: bool) -> bool:
     """Whether the job is done; if not, whether its result can be written, or an error."""
     if not overwrite and is_finished(out, job):
         return True
-    require_free(out, overwrite)
+    require_free(out, plan, kept, overwrite)
     return False
 
 

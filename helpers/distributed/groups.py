@@ -16,7 +16,8 @@ import torch.distributed as dist
 BEAT = 1.0  # seconds between two signs of life
 LONGEST_LOOK = 10.0  # seconds between two looks at who is missing
 UNKNOWN = -1  # number of signs of life, before the first look
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.001, 0.25  # seconds between two looks at whether all are there
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.25  # seconds between two looks at whether all are there
+GROWTH = 1.2  # of the pause: nobody waits longer than was needed by more than a fifth
 LAST_WORDS = 5.0  # seconds in which those who saw a collective fail report
 NAMESPACE = "helpers.distributed"  # of our keys in the store of the group
 
@@ -271,7 +272,7 @@ class RollCall:
                 if time.monotonic() > end:
                     return False
                 time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(GROWTH * pause, LONGEST_PAUSE)
         except dist.DistNetworkError as error:
             raise RanksMissingError(
                 "the process that keeps the ranks together is gone: rank 0, or its torchrun", []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,10 +21,8 @@ from helpers.checkpoints import (
     require_tensor_entry,
     save_checkpoint,
 )
-from helpers.distributed.shards import Rows, Shard
-from helpers.statistics import SufficientStatistics
-
-DOUBLE = torch.float64
+from helpers.distributed.shards import DOUBLE, Rows, Shard
+from helpers.statistics import SufficientStatistics, refuse_large
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,71 @@ class Collected:
         return SufficientStatistics._of(seen.count, mean, seen.scatter)
 
 
+class _Sums:
+    """Statistics of samples seen from an origin, which come chunk by chunk.
+
+    As in `SufficientStatistics.from_data`, the first chunk is centred near its mean and each other
+    one near that of the chunk before it: rows that drift away from the origin cost no digits.
+    """
+
+    def __init__(self, origin: Tensor) -> None:
+        d = len(origin)
+        self.origin = origin  # (d,)
+        self.centre = origin
+        self.count = 0
+        self.mean = torch.zeros_like(origin)  # of the samples minus the origin
+        self.scatter = origin.new_zeros(d, d)
+
+    def add(self, chunk: Tensor) -> None:
+        """Take in samples, (k, d), and write over them; ValueError if sums are not finite."""
+        if not self.count:
+            self.centre = self.origin + (chunk - self.origin).mean(dim=0)
+        seen, k = chunk.sub_(self.centre), len(chunk)
+        shift = seen.sum(dim=0) / k
+        products = _products(seen)
+        # A NaN or an infinity in any sample has reached the diagonal: no pass of its own.
+        if not math.isfinite(products.trace()):
+            refuse_large(products, "data")
+        mean = self.centre - self.origin + shift
+        apart, n = mean - self.mean, self.count + k
+        self.scatter += products
+        self.scatter.sub_(torch.outer(shift, shift), alpha=k)
+        self.scatter.add_(torch.outer(apart, apart), alpha=self.count * k / n)
+        self.mean += apart * (k / n)
+        self.count, self.centre = n, self.centre + shift
+
+    def statistics(self) -> SufficientStatistics:
+        """What there is so far, on the CPU."""
+        found = SufficientStatistics._of(torch.tensor(self.count), self.mean, self.scatter)
+        return found.to("cpu")
+
+
+def _products(seen: Tensor) -> Tensor:
+    """X^T X of samples (k, d)."""
+    if seen.device.type != "cpu":
+        return seen.mT @ seen
+    # Where both factors are one array, numpy computes half of the product and mirrors it (SYRK);
+    # torch computes all of it, in twice the time.
+    array = seen.numpy()
+    with np.errstate(over="ignore", invalid="ignore"):  # an error tells the row
+        return torch.from_numpy(array.T @ array)
+
+
 def collect(shard: Shard, device: torch.device, beat: Callable[[int], None]) -> Collected:
     """Read a shard once, chunk by chunk; `beat` is told how many rows were read."""
     if not shard.rows:
-        return Collected(torch.zeros(shard.columns, dtype=DOUBLE), _of_none(shard.columns))
+        nowhere = torch.zeros(shard.columns, dtype=DOUBLE)
+        return Collected(nowhere, _Sums(nowhere).statistics())
     with Rows(shard) as rows:
         origin = rows.first()
-        here, total, start = origin.to(device), _of_none(shard.columns, device), 0
+        sums = _Sums(origin.to(device))
         for chunk in rows.chunks():
-            seen = torch.sub(chunk.to(device), here)  # float64, whatever the chunk is
             try:
-                total = total._merge(SufficientStatistics.from_data(seen))
+                sums.add(chunk.to(device))
             except ValueError as error:
-                raise rows.refuse(start, error) from None
-            start += len(chunk)
+                raise rows.refuse(sums.count, error) from None
             beat(len(chunk))
-    return Collected(origin, total.to("cpu"))
-
-
-def _of_none(d: int, device: torch.device | None = None) -> SufficientStatistics:
-    """Statistics of no samples."""
-    return SufficientStatistics.from_data(torch.empty(0, d, dtype=DOUBLE, device=device))
+    return Collected(origin, sums.statistics())
 
 
 class Kept:
@@ -99,6 +143,11 @@ class Kept:
                 stacklevel=2,
             )
             return None
+
+    def knows(self, shard: Shard) -> bool:
+        """Whether anything is kept of a shard, be it of an older state."""
+        file = self._file(shard)
+        return file is not None and file.exists()
 
     def save(self, shard: Shard, collected: Collected) -> None:
         """Keep the statistics of a shard."""

@@ -13,6 +13,7 @@ import torch
 
 from helpers.checkpoints import require_writable, write_files
 from helpers.distributed.fitting import Plan, ShardFit
+from helpers.distributed.kept import Kept
 
 MOST_COLUMNS = 40  # shown, so that a page is a page
 SUFFIX = ".md"
@@ -31,22 +32,60 @@ def job_of(plan: Plan, dtype: torch.dtype) -> str:
 
 def is_finished(out: Path, job: str) -> bool:
     """Whether the model in `out` is the result of this job, and whole."""
+    return _finished_job(out) == job
+
+
+def _finished_job(out: Path) -> str | None:
+    """The job whose whole result is in `out`; None if that is something else."""
     if not out.is_file() or not report_of(out).is_file():
-        return False
+        return None
     said = report_of(out).read_text(encoding="utf-8", errors="replace")
     stated = dict(re.findall(r"^- (job|model): `([0-9a-f]{64})`$", said, re.MULTILINE))
-    return stated == {"job": job, "model": _digest(out.read_bytes())}
+    return stated.get("job") if stated.get("model") == _digest(out.read_bytes()) else None
 
 
-def require_free(out: Path, overwrite: bool) -> None:
+def require_free(out: Path, plan: Plan, kept: Path, overwrite: bool) -> None:
     """Raise FileExistsError if `out` is something else, OSError if it cannot be written."""
-    if out.exists() and not overwrite:
-        words = (
-            "out: expected a new file or the result of this job, got another; name another file "
-            "or say --overwrite"
-        )
+    if str(out) in {shard.path for shard in plan.shards}:
+        words = "out: expected a file that is none of the shards, got one of them"
         raise FileExistsError(errno.EEXIST, words, str(out))
+    if out.exists() and not overwrite:
+        raise FileExistsError(errno.EEXIST, _whose(out, plan, kept), str(out))
+    _make_folder(out.parent)
     require_writable(out, "out")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        words = f"out: the folder of the result cannot be made, {error.strerror}"
+        raise OSError(error.errno, words, str(folder)) from error
+
+
+def _whose(out: Path, plan: Plan, kept: Path) -> str:
+    """What `out` is, where it is not the result of this job."""
+    if _finished_job(out) is None:
+        return (
+            "out: expected a new file or the result of this job, got another file; name another "
+            "one or say --overwrite"
+        )
+    return (
+        "out: expected a new file or the result of this job, got that of another: "
+        f"{_what_differs(plan, kept)}; --overwrite fits again"
+    )
+
+
+def _what_differs(plan: Plan, folder: Path) -> str:
+    """What makes a job another than the finished one, as far as its kept statistics tell."""
+    if folder.is_dir():
+        kept = Kept(folder)
+        for shard in plan.shards:
+            if not kept.knows(shard):
+                return f"{shard.path} is new"
+            if kept.load(shard) is None:
+                return f"{shard.path} has changed since"
+    return "it had other shards, or another --dtype"
 
 
 def write_result(out: Path, result: ShardFit, plan: Plan, job: str) -> None:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 CHUNK = 2**18  # numbers read at a time, two MiB in float64: what stays in a cache
-FIRST = 1024  # rows whose median is near the others
+FIRST = 128  # rows whose median is near the others
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 DTYPES = ("float32", "float64")
+DOUBLE = torch.float64
 
 
 @dataclass(frozen=True)
@@ -206,9 +207,11 @@ def _read_header(file: BinaryIO, path: str) -> _Header:
         shape, by_columns, dtype = HEADERS[version](file)
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{path}: expected a .npy file of numbers, got another: {reason}"
-        ) from None
+        what = f"another: {reason}"
+        if reason.startswith("EOF"):  # NumPy's word for a file that ends too early
+            size = os.fstat(file.fileno()).st_size
+            what = f"one that is cut off in its header, after {size} bytes"
+        raise ValueError(f"{path}: expected a .npy file of numbers, got {what}") from None
     return _Header(shape, dtype, by_columns, file.tell())
 
 
@@ -293,13 +296,20 @@ class Rows:
         """The median of the first rows, (d,), in float64: near the others, whatever one row is."""
         rows = self._read(0, FIRST)
         self._require_finite(rows, 0)
-        return torch.from_numpy(rows).double().median(dim=0).values
+        return torch.from_numpy(rows).to(DOUBLE).median(dim=0).values
 
     def chunks(self) -> Iterator[Tensor]:
-        """The rows, some at a time, (k, d): each is only good until the next one is asked for."""
+        """The rows, some at a time, (k, d), in float64, whatever the file holds.
+
+        All chunks share one piece of memory: each is only good until the next one is asked for,
+        and may be written over.
+        """
+        room = torch.empty(min(self._step, self.shard.rows), self.shard.columns, dtype=DOUBLE)
         for start in range(0, self.shard.rows, self._step):
-            yield torch.from_numpy(self._read(start, start + self._step))
+            chunk = room[: self.shard.rows - start]
+            np.copyto(chunk.numpy(), self._view(start, start + self._step))
             self._let_go()
+            yield chunk
         self._require_unchanged()
 
     def refuse(self, start: int, error: ValueError) -> ValueError:
@@ -316,9 +326,13 @@ class Rows:
         return max(self.shard.columns, CHUNK // self.shard.columns)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        """Rows up to `stop` or the last one, as an array of its own.
+        """Rows up to `stop` or the last one, as an array of its own."""
+        return self._view(start, stop).astype(self.shard.dtype, order="C")
 
-        A map cannot be closed while an array looks into it.
+    def _view(self, start: int, stop: int) -> np.ndarray:
+        """The same rows where they are: to be copied, as no map is closed while one looks into it.
+
+        Raises ValueError if the file has become shorter.
         """
         shard, header = self.shard, self._header
         # To touch a page beyond the end of a file would end the process, without a word.
@@ -332,7 +346,7 @@ class Rows:
             header.start,
             order="F" if header.by_columns else "C",
         )
-        return numbers[start:stop].astype(shard.dtype, order="C")
+        return numbers[start:stop]
 
     def _require_unchanged(self) -> None:
         """Raise ValueError if somebody has written to the file while it was read."""

@@ -1,4 +1,4 @@
-"""Exercises of notebook 13: merging any number of parts, what DDP averages, ring against tree."""
+"""Exercises of notebook 13: any number of parts, what DDP averages, ring against doubling."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def loss_factors(counts: Tensor) -> Tensor:
     return len(counts) * counts / counts.sum()
 
 
-# 13.3: ring against tree -----------------------------------------------------------------------
+# 13.3: ring against doubling -------------------------------------------------------------------
 
 
 def break_even_bytes(ranks: int, alpha: float, beta: float) -> float:
@@ -192,7 +192,8 @@ EXERCISES: dict[str, Exercise] = {
     "13.3": Exercise(
         solution=break_even_bytes,
         praise="below that size the fewer rounds win, above it the fewer bytes.",
-        cases=((4, 50e-6, 1e-9), (64, 20e-6, 8e-10), (1024, 5e-6, 1e-10)),
+        # In microseconds: in seconds the product of the two is nothing beside a tolerance.
+        cases=((4, 50.0, 1e-3), (64, 20.0, 8e-4), (1024, 5.0, 1e-4)),
         mistakes={
             "you have counted the ring's first way round only: the pieces go round twice.": (
                 lambda ranks, alpha, beta: _break_even(
@@ -225,6 +226,24 @@ EXERCISES: dict[str, Exercise] = {
             ),
             "latency and bandwidth have changed places.": lambda ranks, alpha, beta: (
                 break_even_bytes(ranks, beta, alpha)
+            ),
+            "beta stands above the line in your formula. The two times are equal where the bytes "
+            "times beta are the latencies times alpha: divide by beta.": (
+                lambda ranks, alpha, beta: break_even_bytes(ranks, alpha, 1 / beta)
+            ),
+            "this is where one message takes as long for its bytes as for its latency. Count how "
+            "many messages, and how many bytes, each of the two sends.": (
+                lambda ranks, alpha, beta: alpha / beta
+            ),
+            "you have left out the bytes of the ring: it sends nearly two vectors.": (
+                lambda ranks, alpha, beta: _break_even(
+                    2 * (ranks - 1), 0, math.log2(ranks), alpha, beta
+                )
+            ),
+            "you have left out the latencies of doubling: it has one in each round.": (
+                lambda ranks, alpha, beta: (
+                    2 * (ranks - 1) * alpha / ((math.log2(ranks) - 2 * (ranks - 1) / ranks) * beta)
+                )
             ),
             "one over what is asked for: the bytes saved stand above, and the latencies saved "
             "below.": lambda ranks, alpha, beta: 1 / break_even_bytes(ranks, alpha, beta),

@@ -33,7 +33,7 @@ MATHEMATICS = (
 IGNORED = (
     "tests/test_site_in_browser.py",
     "tests/browser",
-    "tests/distributed",
+    "tests/many_ranks",
     "tests/trust",
     "tests/test_slides_in_browser.py",
     "tests/test_student_copies_day.py",

@@ -14,13 +14,24 @@ import torch
 
 from helpers import GaussianLikelihood, fit
 from reliability.launches import launch
+from reliability.sharded import BEFORE_READING, Death, Plan
 
 ROOT = Path(__file__).parents[2]
 BASH = shutil.which("bash")
 SLURM_STUBS = {
-    "srun": '#!/bin/bash\nshift\nexec "$@"\n',
+    "srun": '#!/bin/bash\nwhile [[ "$1" == --* ]]; do shift; done\nexec "$@"\n',
     "scontrol": "#!/bin/bash\nprintf '127.0.0.1\\n'\n",
 }
+# Python runs a module of this name before all others: the ranks of the job file get watchmen.
+WATCHED = """
+import os
+
+if "RANK" in os.environ:
+    from pathlib import Path
+    from reliability.sharded import Plan, Watchman
+
+    Watchman(Plan.read(Path(os.environ["PLAN_OF_DEATHS"]))).watch()
+"""
 
 
 def free_port() -> int:
@@ -71,6 +82,26 @@ def test_the_same_line_on_two_hosts_fits_all_shards(shards):
     is_the_fit_of_all_rows(shards)
     report = Path(f"{shards['OUT']}.md").read_text(encoding="utf-8")
     assert "| ranks | 2 |" in report
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_hosts_begin_again_when_a_rank_is_killed(rank, shards, tmp_path):
+    """One torchrun on each host: they have to agree on a new place where the ranks meet."""
+    log = tmp_path / "log"
+    deaths = [Death(rank, BEFORE_READING, str(tmp_path / "token"), 2 - rank)]  # 0 looks first
+    plan = Plan(shards["DATA"], shards["OUT"], str(log), deaths).write(tmp_path / "plan.json")
+    (tmp_path / "sitecustomize.py").write_text(WATCHED, encoding="utf-8")
+    shards |= {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "PLAN_OF_DEATHS": str(plan)}
+    shards |= {"FIRST": "127.0.0.1", "PORT": str(free_port()), "LOCAL_ADDRESS": "127.0.0.1"}
+    shards |= {"RANKS_PER_HOST": "1", "INTERFACE": "lo"}
+    command = [BASH, ROOT / "docs" / "jobs" / "two_hosts.sh"]
+    with launch(command, **shards) as one, launch(command, **shards) as other:
+        for host in (one, other):
+            said = host.ended()
+            assert said.returncode == 0, said.stderr
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if " dies " in line] == [f"{rank} 0 dies {BEFORE_READING}"]
+    is_the_fit_of_all_rows(shards)
 
 
 def test_the_batch_script_of_slurm_fits_all_shards_where_srun_runs_here(shards):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers import GaussianLikelihood, fit
+from helpers import GaussianLikelihood, maximum_likelihood
 
 EXTENDED = np.longdouble  # 64 bits of mantissa on x86-64; elsewhere maybe no more than float64
 
@@ -62,9 +62,10 @@ State = dict[str, torch.Tensor]
 
 
 def one_process(data: np.ndarray) -> State:
-    """The state of the model that `fit` makes of rows in memory."""
+    """The state of the model under which rows in memory are most probable, in closed form."""
     model = GaussianLikelihood(data.shape[1], dtype=torch.float64)
-    fit(model, torch.from_numpy(data).double())
+    optimum = maximum_likelihood(torch.from_numpy(data).double())
+    model.assign(optimum.loc, optimum.scale_tril)
     return model.state_dict()
 
 

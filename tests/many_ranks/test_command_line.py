@@ -158,15 +158,27 @@ def touch(shards: list[Path]) -> None:
     os.utime(shards[2], ns=(0, 0))
 
 
-@pytest.mark.parametrize("how", [change, add, touch, lambda shards: shards[4].unlink()])
+def remove(shards: list[Path]) -> None:
+    shards[4].unlink()
+
+
+OF_OTHERS = {
+    change: "002.npy has changed since; --overwrite fits again",
+    touch: "002.npy has changed since; --overwrite fits again",
+    add: "new.npy is new; --overwrite fits again",
+    remove: "it had other shards, or another --dtype; --overwrite fits again",
+}
+
+
+@pytest.mark.parametrize("how", OF_OTHERS)
 def test_other_shards_are_another_job(how, shards, out, tmp_path):
     done(run(shards, out))
     before = state_of(out.parent)
     how(shards)
     refused = run(shards, out)
     assert [each.code for each in refused] == [2, 2]
-    assert str(out) in refused[0].err
-    assert "--overwrite" in refused[0].err
+    assert refused[0].err.startswith(f"error: {out}: expected a new file or the result of this job")
+    assert OF_OTHERS[how] in refused[0].err
     assert refused[1].err == ""
     assert state_of(out.parent) == before
     log = tmp_path / "log"
@@ -180,13 +192,45 @@ def test_other_shards_are_another_job(how, shards, out, tmp_path):
     assert read == expected.get(how, [])
 
 
+def test_nothing_is_said_of_shards_where_nothing_was_kept(shards, out):
+    done(run(shards, out))
+    shutil.rmtree(out.with_name("model.pt.parts"))
+    change(shards)
+    before = state_of(out.parent)
+    refused = run(shards, out, ranks=1)
+    assert refused[0].code == 2
+    assert OF_OTHERS[remove] in refused[0].err
+    assert state_of(out.parent) == before
+    assert not out.with_name("model.pt.parts").exists()
+
+
+def test_the_folder_of_the_result_is_made(data, shards, tmp_path):
+    out = tmp_path / "results" / "today" / "model.pt"
+    command = [shards[0].parent, "--out", out]
+    with together(2, *command, folder=tmp_path) as said:
+        done(said())
+    assert apart(load(out), one_process(data)) <= RELATIVE
+
+
+def test_a_shard_is_no_place_for_the_result(shards, tmp_path):
+    place = shards[0].with_suffix("")  # a shard by any other name
+    shards[0].rename(place)
+    for rest in ([], ["--overwrite"]):
+        with together(2, place, shards[1], "--out", place, *rest, folder=tmp_path) as said:
+            refused = said()
+        assert [each.code for each in refused] == [2, 2]
+        assert f"error: {place}: expected a file that is none of the shards" in refused[0].err
+        assert np.load(place.open("rb")).shape == (100, 3)
+
+
 def test_a_file_that_is_not_ours_stays(shards, out):
     out.write_text("a letter\n")
     before = state_of(out.parent)
     for rest in ([], ["--quiet"]):
         refused = run(shards, out, *rest)
         assert [each.code for each in refused] == [2, 2]
-        assert str(out) in refused[0].err
+        assert f"error: {out}: " in refused[0].err
+        assert "got another file; name another one or say --overwrite" in refused[0].err
         assert state_of(out.parent) == before
 
 
@@ -237,6 +281,7 @@ def test_the_first_rank_alone_shows_how_far_it_is(shards, out, tmp_path):
     [
         ([], "required: data, --out"),
         (["DATA", "--out", "model.pt", "--timeout", "-1"], "--timeout"),
+        (["DATA", "--out", "model.npy"], "--out: expected a name for a model, such as model.pt"),
         (["DATA", "--out", "model.pt", "--dtype", "int8"], "float32"),
         (["DATA", "--out", "model.pt", "--colour"], "--colour"),
     ],
@@ -264,5 +309,7 @@ def test_the_help_names_every_option_and_example(tmp_path):
     ):
         assert f"\n  {option}" in rank.out
     for words in ("torchrun --nproc-per-node 2", "--max-restarts", "--nnodes 2", "exit code"):
+        assert words in rank.out
+    for words in ("export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1", "first:29400", "read_timeout=600"):
         assert words in rank.out
     assert max(map(len, rank.out.splitlines())) <= 100

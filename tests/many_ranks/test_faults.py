@@ -71,8 +71,8 @@ SPOILT = {
     "NaN": (put(np.nan), f"row {ROW}"),
     "infinity": (put(-np.inf), f"row {ROW}"),
     "truncated": (cut(-8 * 3 * 10 - 4), "row 29"),  # of 40 rows ten and a half number are gone
-    "truncated in the header": (cut(20), ""),
-    "nothing in it": (cut(0), ""),
+    "truncated in the header": (cut(20), "cut off in its header, after 20 bytes"),
+    "nothing in it": (cut(0), "cut off in its header, after 0 bytes"),
     "another width": (lambda path: np.save(path, np.load(path)[:, :2]), "columns"),
     "another dtype": (lambda path: np.save(path, np.load(path).astype("f4")), "float32"),
     "integers": (lambda path: np.save(path, np.ones((40, 3), dtype=int)), "int64"),
