@@ -11,8 +11,8 @@ pytest.importorskip("cosmic_ray", reason="make mutants installs what makes the m
 from reliability.mutants import contexts, judge, summary, workers
 from reliability.mutants.codes import AT_IMPORT
 from reliability.mutants.generate import Mutant, mutants_of
-from reliability.mutants.run import Results, is_settled, source_digest
-from reliability.mutants.summary import Summary, entry_text, explained, stale
+from reliability.mutants.run import Results, is_settled, source_digest, stages_of
+from reliability.mutants.summary import Summary, entry_text, explained, name_of, stale
 
 SOURCE = '''"""A module."""
 
@@ -282,6 +282,14 @@ def test_a_survivor_is_settled_only_after_the_notebooks():
     assert not is_settled({"tests": judge.SURVIVED}, stages)
     assert is_settled({"tests": judge.SURVIVED}, ["tests"])
     assert is_settled({"tests": judge.SURVIVED, "nbval": judge.SURVIVED}, stages)
+
+
+def test_the_notebooks_are_not_asked_about_what_changes_nothing(mutants):
+    one, other = mutants[:2]
+    excused = {name_of(one)}
+    assert stages_of(one, ("tests", "nbval"), excused) == ("tests",)
+    assert stages_of(other, ("tests", "nbval"), excused) == ("tests", "nbval")
+    assert stages_of(one, ("nbval",), excused) == ("nbval",)  # of a sample they are
 
 
 def test_the_rate_is_of_those_that_change_behaviour(mutants, tmp_path, monkeypatch):
