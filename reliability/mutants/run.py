@@ -228,8 +228,9 @@ def try_all(
     asked = (options.only,) if options.only else STAGES
     stages = {mutant.key: stages_of(mutant, asked, equivalent) for mutant in mutants}
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
-    # A swap takes a moment, so a run that is cut short has tried most of them.
-    for mutant in sorted(mutants, key=lambda one: not one.swapped):
+    # A swap takes a moment, so a run that is cut short has tried most of them. What changes
+    # nothing comes last: every test that runs it has to be asked, and the rate leaves it out.
+    for mutant in sorted(mutants, key=lambda one: (name_of(one) in equivalent, not one.swapped)):
         if not is_settled(results.known.get(mutant.key, {}), stages[mutant.key]):
             waiting.put(mutant)
     end = time.monotonic() + 60 * options.minutes

@@ -63,9 +63,9 @@ def stale(entries: Iterable[Mapping[str, str]], mutants: Iterable[Mutant]) -> li
 
 
 def fate(mutant: Mutant, result: Mapping | None, equivalent: set[Name]) -> str:
-    """One word for what became of a mutant."""
+    """One word for what became of a mutant; what changes nothing need not be tried."""
     if result is None or "tests" not in result:
-        return UNTRIED
+        return EQUIVALENT if name_of(mutant) in equivalent else UNTRIED
     if result["tests"] not in ALIVE:
         return TESTS
     if result.get("nbval", judge.SURVIVED) not in ALIVE:

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("cosmic_ray", reason="make mutants installs what makes the mutants")
 
 from reliability.mutants import contexts, judge, summary, workers
-from reliability.mutants.codes import AT_IMPORT
+from reliability.mutants.codes import AT_IMPORT, changed_functions
 from reliability.mutants.generate import Mutant, mutants_of
 from reliability.mutants.run import Results, is_settled, source_digest, stages_of
 from reliability.mutants.summary import Summary, entry_text, explained, name_of, stale
@@ -273,6 +273,14 @@ def test_results_are_kept_and_those_of_a_changed_function_are_not(mutants, tmp_p
     inside = SOURCE.replace("number = 0", "number = -0")
     assert source_digest(one, SOURCE) == source_digest(one, elsewhere)
     assert source_digest(one, SOURCE) != source_digest(one, inside)
+
+
+def test_a_comprehension_of_a_module_acts_at_import():
+    one, other = (
+        compile(f"X = {{k: k + {n} for k in (1, 2)}}\ndef f():\n    return X", "x", "exec")
+        for n in (1, 2)
+    )
+    assert changed_functions(one, other) == {AT_IMPORT}
 
 
 def test_a_survivor_is_settled_only_after_the_notebooks():
