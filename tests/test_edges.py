@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import runpy
 import signal
+import sys
 
 import matplotlib.pyplot as plt
 import pytest
@@ -13,14 +16,21 @@ from helpers import (
     GaussianLikelihood,
     SufficientStatistics,
     Verdict,
+    crossover,
     fit,
     load_checkpoint,
+    measure_crossover,
+    median_seconds,
     two_correlated,
     whiten,
 )
+from helpers.crossover import CrossoverRecord
+from helpers.exercises.catalogue import find, notebooks
+from helpers.exercises.checking import Exercise, _Call
+from helpers.exercises.explaining import _Rule
 from helpers.interactive.mse_descent import MseDescentScene
 from helpers.optimizers import NaturalGradient
-from helpers.plotting.style import save_benchmark_figure
+from helpers.plotting.style import STYLE_PARAMS, save_benchmark_figure
 from helpers.validation import as_tensor
 
 DATA = two_correlated(50)
@@ -114,3 +124,36 @@ def test_a_figure_of_the_benchmarks_is_closed(tmp_path, monkeypatch):
     save_benchmark_figure(fig, "tiny")
     assert (tmp_path / "bench_tiny.png").exists()
     assert not plt.fignum_exists(fig.number)
+
+
+@pytest.mark.parametrize("kind", [CrossoverRecord, Exercise, _Call, _Rule])
+def test_what_is_made_once_does_not_change(kind):
+    assert kind.__dataclass_params__.frozen
+
+
+@pytest.mark.parametrize("timed", [measure_crossover, median_seconds])
+def test_times_are_medians_of_five(timed):
+    assert inspect.signature(timed).parameters["repeats"].default == 5
+
+
+def test_limits_of_what_is_timed():
+    assert (crossover.MAX_REPEATS, crossover.MAX_ENTRIES) == (1_000_000, 2**26)
+
+
+def test_the_measurement_is_a_program(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["crossover", "--help"])
+    monkeypatch.delitem(sys.modules, "helpers.crossover")
+    with pytest.raises(SystemExit, match="^0$"):
+        runpy.run_module("helpers.crossover", run_name="__main__")
+    assert "python -m helpers.crossover" in capsys.readouterr().out
+
+
+def test_every_exercise_has_hints():
+    numbers = [number for _, numbers in notebooks().values() for number in numbers]
+    assert numbers
+    assert [number for number in numbers if len(find(number).hints) < 2] == []
+
+
+def test_the_style_sets_what_it_names_and_nothing_else():
+    assert "toolbar" not in STYLE_PARAMS
+    assert STYLE_PARAMS.keys() < set(plt.rcParams)

@@ -74,6 +74,8 @@ class Trial:
             return answer
         if answer["outcome"] == judge.IMPOSSIBLE or self.suite.runs_at_collection(mutant):
             elsewhere = [*here, *elsewhere]
+        if not mutant.swapped:
+            elsewhere = [*elsewhere, *self.suite.reading(mutant)]
         return self._ask(self.worker.fresh, mutant, elsewhere) if elsewhere else answer
 
     def by_notebooks(self, mutant: Mutant) -> dict:
@@ -131,7 +133,8 @@ def suite_digest(suite: Suite, mutant: Mutant, result: dict) -> str:
     killer = contexts.file_of(result.get("by", "") or result.get("notebook", ""))
     if killer and (suite.copy / killer).is_file():
         return suite.digest([killer])
-    return suite.digest(suite.covering(mutant, "here", "elsewhere"))
+    reading = [] if mutant.swapped else suite.reading(mutant)
+    return suite.digest([*suite.covering(mutant, "here", "elsewhere"), *reading])
 
 
 def still_holds(suite: Suite, mutant: Mutant, source: str, result: dict) -> bool:
