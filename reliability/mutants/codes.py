@@ -7,6 +7,7 @@ from types import CodeType
 
 AT_IMPORT = ""
 _HAS_LOCAL_NAMES = 0x02  # CO_NEWLOCALS: a function, and no body of a class
+_RUN_WHERE_THEY_STAND = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
 
 def codes_within(code: CodeType, path: str = AT_IMPORT) -> dict[str, CodeType]:
@@ -45,6 +46,9 @@ def _outermost(path: str, codes: dict[str, CodeType]) -> str:
     steps = path.split("/")
     for number in range(2, len(steps) + 1):
         outer = "/".join(steps[:number])
-        if codes[outer].co_flags & _HAS_LOCAL_NAMES:
+        code = codes[outer]
+        if code.co_name in _RUN_WHERE_THEY_STAND:
+            return AT_IMPORT
+        if code.co_flags & _HAS_LOCAL_NAMES:
             return outer
     return AT_IMPORT

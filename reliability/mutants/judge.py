@@ -133,12 +133,12 @@ class Server(Verdict):
 
 
 def named(there: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    """The tests that are wanted, in that order; a file stands for all tests in it."""
+    """The tests that are wanted, once, in that order; a file stands for all tests in it."""
     by_name: dict[str, list[str]] = {}
     for name in there:
         by_name.setdefault(name, []).append(name)
         by_name.setdefault(name.partition("::")[0], []).append(name)
-    return [name for one in wanted for name in by_name.get(one, [])]
+    return list(dict.fromkeys(name for one in wanted for name in by_name.get(one, [])))
 
 
 class Chosen(Verdict):

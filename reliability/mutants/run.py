@@ -18,7 +18,15 @@ from reliability import records
 from reliability.mutants import STAGES, contexts, judge, workers
 from reliability.mutants.generate import Mutant, modules_of, mutants_of
 from reliability.mutants.suite import BUILD, MATHEMATICS, Suite, digest, suite_of
-from reliability.mutants.summary import ALIVE, UNTRIED, Summary
+from reliability.mutants.summary import (
+    ALIVE,
+    UNTRIED,
+    Name,
+    Summary,
+    equivalents,
+    explained,
+    name_of,
+)
 
 ALONE = BUILD / "notebooks-alone.json"
 
@@ -66,6 +74,8 @@ class Trial:
             return answer
         if answer["outcome"] == judge.IMPOSSIBLE or self.suite.runs_at_collection(mutant):
             elsewhere = [*here, *elsewhere]
+        if not mutant.swapped:
+            elsewhere = [*elsewhere, *self.suite.reading(mutant)]
         return self._ask(self.worker.fresh, mutant, elsewhere) if elsewhere else answer
 
     def by_notebooks(self, mutant: Mutant) -> dict:
@@ -123,13 +133,19 @@ def suite_digest(suite: Suite, mutant: Mutant, result: dict) -> str:
     killer = contexts.file_of(result.get("by", "") or result.get("notebook", ""))
     if killer and (suite.copy / killer).is_file():
         return suite.digest([killer])
-    return suite.digest(suite.covering(mutant, "here", "elsewhere"))
+    reading = [] if mutant.swapped else suite.reading(mutant)
+    return suite.digest([*suite.covering(mutant, "here", "elsewhere"), *reading])
 
 
 def still_holds(suite: Suite, mutant: Mutant, source: str, result: dict) -> bool:
     """Whether a result of an earlier run would come out again."""
     same_source = result["source"] == source_digest(mutant, source)
     return same_source and result["suite"] == suite_digest(suite, mutant, result)
+
+
+def stages_of(mutant: Mutant, asked: Sequence[str], equivalent: set[Name]) -> Sequence[str]:
+    """Who is asked about a mutant: not the notebooks, a minute each, where it changes nothing."""
+    return ("tests",) if "tests" in asked and name_of(mutant) in equivalent else asked
 
 
 def is_settled(result: dict, stages: Sequence[str]) -> bool:
@@ -207,15 +223,18 @@ def try_all(
     options: argparse.Namespace,
 ) -> None:
     """Let each worker take one mutant after another, but for those whose result still holds."""
+    equivalent = equivalents(explained())
     for mutant in mutants:
         known = results.known.get(mutant.key)
         if known and not still_holds(suite, mutant, sources[mutant.module], known):
             del results.known[mutant.key]
-    stages = (options.only,) if options.only else STAGES
+    asked = (options.only,) if options.only else STAGES
+    stages = {mutant.key: stages_of(mutant, asked, equivalent) for mutant in mutants}
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
-    # A swap takes a moment, so a run that is cut short has tried most of them.
-    for mutant in sorted(mutants, key=lambda one: not one.swapped):
-        if not is_settled(results.known.get(mutant.key, {}), stages):
+    # A swap takes a moment, so a run that is cut short has tried most of them. What changes
+    # nothing comes last: every test that runs it has to be asked, and the rate leaves it out.
+    for mutant in sorted(mutants, key=lambda one: (name_of(one) in equivalent, not one.swapped)):
+        if not is_settled(results.known.get(mutant.key, {}), stages[mutant.key]):
             waiting.put(mutant)
     end = time.monotonic() + 60 * options.minutes
     with tqdm(total=waiting.qsize(), unit="mutant", mininterval=5.0) as bar:
@@ -227,7 +246,7 @@ def try_all(
                 while time.monotonic() < end:
                     mutant = waiting.get_nowait()
                     known = results.known.get(mutant.key)
-                    results.add(trial.result(mutant, stages, known))
+                    results.add(trial.result(mutant, stages[mutant.key], known))
                     bar.update()
             except queue.Empty:
                 pass

@@ -71,6 +71,11 @@ class Suite:
 
         return sorted(found & self.tests.keys(), key=order)
 
+    def reading(self, mutant: Mutant) -> list[str]:
+        """The files that may look at what a module has made at import, and run no line of it."""
+        names = (f"tests/test_{Path(mutant.module).stem}.py", "tests/test_edges.py")
+        return [name for name in names if (self.copy / name).is_file()]
+
     def has_killed(self, mutant: Mutant, test: str) -> None:
         """Remember a test that killed a mutant."""
         self.kills[mutant.module, mutant.function, test] += 1
@@ -81,8 +86,8 @@ class Suite:
         return any(mutant.lines[0] <= line <= mutant.lines[1] for line in run)
 
     def seconds(self, names: Iterable[str]) -> dict[str, float]:
-        """How long some tests take, in the order given."""
-        return {name: self.tests[name]["seconds"] for name in names}
+        """How long some tests take, in the order given; a file takes as long as is not known."""
+        return {name: self.tests.get(name, {}).get("seconds", judge.UNKNOWN) for name in names}
 
     def in_process(self) -> list[str]:
         """The tests that run the helpers in their own process."""

@@ -51,6 +51,11 @@ def name_of(one: Mutant | Mapping[str, str]) -> Name:
     return tuple(one[field] for field in FIELDS)
 
 
+def equivalents(entries: Iterable[Mapping[str, str]]) -> set[Name]:
+    """The survivors that change nothing which anyone could observe."""
+    return {name_of(entry) for entry in entries if entry["kind"] == EQUIVALENT}
+
+
 def stale(entries: Iterable[Mapping[str, str]], mutants: Iterable[Mutant]) -> list[Name]:
     """The entries that no mutant answers to any more."""
     there = set(map(name_of, mutants))
@@ -58,9 +63,9 @@ def stale(entries: Iterable[Mapping[str, str]], mutants: Iterable[Mutant]) -> li
 
 
 def fate(mutant: Mutant, result: Mapping | None, equivalent: set[Name]) -> str:
-    """One word for what became of a mutant."""
+    """One word for what became of a mutant; what changes nothing need not be tried."""
     if result is None or "tests" not in result:
-        return UNTRIED
+        return EQUIVALENT if name_of(mutant) in equivalent else UNTRIED
     if result["tests"] not in ALIVE:
         return TESTS
     if result.get("nbval", judge.SURVIVED) not in ALIVE:
@@ -86,7 +91,7 @@ class Summary:
     def __init__(self, mutants: Sequence[Mutant], results: Mapping[str, dict]):
         self.results = results
         entries = explained()
-        equivalent = {name_of(entry) for entry in entries if entry["kind"] == EQUIVALENT}
+        equivalent = equivalents(entries)
         self.fates = [
             (mutant, fate(mutant, results.get(mutant.key), equivalent)) for mutant in mutants
         ]

@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("cosmic_ray", reason="make mutants installs what makes the mutants")
 
 from reliability.mutants import contexts, judge, summary, workers
-from reliability.mutants.codes import AT_IMPORT
+from reliability.mutants.codes import AT_IMPORT, changed_functions
 from reliability.mutants.generate import Mutant, mutants_of
-from reliability.mutants.run import Results, is_settled, source_digest
-from reliability.mutants.summary import Summary, entry_text, explained, stale
+from reliability.mutants.run import Results, is_settled, source_digest, stages_of
+from reliability.mutants.summary import Summary, entry_text, explained, name_of, stale
 
 SOURCE = '''"""A module."""
 
@@ -275,6 +275,14 @@ def test_results_are_kept_and_those_of_a_changed_function_are_not(mutants, tmp_p
     assert source_digest(one, SOURCE) != source_digest(one, inside)
 
 
+def test_a_comprehension_of_a_module_acts_at_import():
+    one, other = (
+        compile(f"X = {{k: k + {n} for k in (1, 2)}}\ndef f():\n    return X", "x", "exec")
+        for n in (1, 2)
+    )
+    assert changed_functions(one, other) == {AT_IMPORT}
+
+
 def test_a_survivor_is_settled_only_after_the_notebooks():
     stages = ("tests", "nbval")
     assert is_settled({"tests": judge.KILLED}, stages)
@@ -282,6 +290,14 @@ def test_a_survivor_is_settled_only_after_the_notebooks():
     assert not is_settled({"tests": judge.SURVIVED}, stages)
     assert is_settled({"tests": judge.SURVIVED}, ["tests"])
     assert is_settled({"tests": judge.SURVIVED, "nbval": judge.SURVIVED}, stages)
+
+
+def test_the_notebooks_are_not_asked_about_what_changes_nothing(mutants):
+    one, other = mutants[:2]
+    excused = {name_of(one)}
+    assert stages_of(one, ("tests", "nbval"), excused) == ("tests",)
+    assert stages_of(other, ("tests", "nbval"), excused) == ("tests", "nbval")
+    assert stages_of(one, ("nbval",), excused) == ("nbval",)  # of a sample they are
 
 
 def test_the_rate_is_of_those_that_change_behaviour(mutants, tmp_path, monkeypatch):
