@@ -253,6 +253,7 @@ def test_every_notebook_was_measured_and_keeps_its_budget():
         ({"01_a": 5}, "02_b was not measured"),
         ({"01_a": 5, "02_b": 21}, "02_b takes 21 s, expected at most 20"),
         ({"01_a": 5, "02_b": 5, "03_c": 1}, "03_c is no notebook"),
+        ({"01_a": 5, "02_b": 5, "13_scaling_out": 29}, "13_scaling_out is no notebook"),
     ],
 )
 def test_a_record_that_does_not_fit_is_noticed(seconds, problem):
