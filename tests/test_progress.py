@@ -63,7 +63,8 @@ def test_the_bar_says_what_it_counts_and_goes_when_it_is_done(monkeypatch):
     asked = []
     monkeypatch.setattr("tqdm.auto.tqdm", lambda **options: asked.append(options))
     ProgressBar(10, True, done=3).advance()
-    assert asked == [{"total": 10, "initial": 4, "desc": "fit", "unit": "step", "leave": False}]
+    told = {"desc": "fit", "unit": "step", "unit_scale": False}
+    assert asked == [{"total": 10, "initial": 4, **told, "leave": False}]
 
 
 def test_a_wrong_wish_is_named():
