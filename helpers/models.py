@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from helpers.gaussian import log_prob
+from helpers.maps import MappedCholesky, ScaleMap, require_scale_map
 from helpers.parametrizations import LogCholesky
 from helpers.statistics import SufficientStatistics, mean_log_prob
 from helpers.validation import (
@@ -66,7 +67,7 @@ class CovarianceModel(nn.Module):
     @property
     def batch_shape(self) -> torch.Size:
         """Shape of the batch of covariances."""
-        return self.scale.log_diagonal.shape[:-1]
+        return self.scale.batch_shape
 
     @property
     def scale_tril(self) -> Tensor:
@@ -94,13 +95,32 @@ def require_trainable(model: CovarianceModel) -> None:
             f"model: expected a CovarianceLearner or a GaussianLikelihood, "
             f"got {type(model).__name__}"
         )
-    log_diagonal = as_tensor(model.scale.log_diagonal, "model: log_diagonal")
+    is_mapped = isinstance(model.scale, MappedCholesky)
+    name = "free" if is_mapped else "log_diagonal"
+    as_tensor(model.scale.first_parameter, f"model: {name}")
     if not all(parameter.requires_grad for parameter in model.parameters()):
         frozen = [name for name, each in model.named_parameters() if not each.requires_grad]
         raise ValueError(
             f"model: expected parameters that require gradients, as all of them are fitted, "
             f"got {', '.join(frozen)} without"
         )
+    if is_mapped:
+        _require_factor(model.scale)
+    else:
+        _require_exponentials(model.scale)
+
+
+def _require_factor(scale: MappedCholesky) -> None:
+    """Raise ValueError unless the free numbers stand for a factor."""
+    try:
+        scale.scale_map(scale.free.detach())
+    except ValueError as error:
+        raise ValueError(f"model: {error}") from None
+
+
+def _require_exponentials(scale: LogCholesky) -> None:
+    """Raise ValueError unless the dtype holds the exponentials to its full precision."""
+    log_diagonal = scale.log_diagonal
     lowest, highest = _LOG_LIMITS[log_diagonal.dtype]
     if not log_diagonal.numel():
         return
@@ -165,6 +185,9 @@ class GaussianLikelihood(CovarianceModel):
         Number of variables d.
     batch_shape : sequence of int
         One Gaussian for each element.
+    parametrization : ScaleMap, optional
+        From free numbers to the Cholesky factor; by default the exponential on its diagonal, as in
+        `LogCholesky`.
     dtype, device
         Of the parameters, as in `torch.zeros`.
 
@@ -178,11 +201,17 @@ class GaussianLikelihood(CovarianceModel):
         dim: int,
         batch_shape: Sequence[int] = (),
         *,
+        parametrization: ScaleMap | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(dim, batch_shape, dtype=dtype, device=device)
         self.loc = nn.Parameter(torch.zeros_like(self.scale.log_diagonal))
+        if parametrization is not None:
+            require_scale_map(parametrization, "parametrization")
+            self.scale = MappedCholesky(
+                parametrization, dim, batch_shape, dtype=dtype, device=device
+            )
 
     @property
     def distribution(self) -> MultivariateNormal:

@@ -165,7 +165,7 @@ class FactorStepper(Stepper):
     def __init__(self, model: CovarianceModel, objective: Objective) -> None:
         super().__init__(model, objective)
         self.dtype = objective.covariance_matrix.dtype
-        self.rounds = model.scale.log_diagonal.dtype != self.dtype
+        self.rounds = model.scale.first_parameter.dtype != self.dtype
         self.is_ahead = False  # of the model
         self._read()
 

@@ -130,6 +130,16 @@ class LogCholesky(nn.Module):
         self.log_diagonal = nn.Parameter(torch.zeros(*batch, dim, **kind))
         self.below_diagonal = nn.Parameter(torch.zeros(*batch, dim * (dim - 1) // 2, **kind))
 
+    @property
+    def first_parameter(self) -> Tensor:
+        """One of the parameters: it tells dtype and device of all."""
+        return self.log_diagonal
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the batch of factors."""
+        return self.log_diagonal.shape[:-1]
+
     def forward(self) -> Tensor:
         """The factor: Tensor, shape (*batch_shape, d, d)."""
         return log_cholesky(self.log_diagonal, self.below_diagonal, validate_args=False)

@@ -1,4 +1,4 @@
-"""Showing the helpers' own code in a lesson, so that what is read is what is tested."""
+"""What a lesson shows: the helpers' own code, which is what is tested, and errors in short."""
 
 from __future__ import annotations
 
@@ -70,3 +70,17 @@ def show_source(*things: Any, docstring: bool = False) -> None:
         raise TypeError("things: expected at least one function or class, got none")
     code = "\n\n\n".join(source_of(thing, docstring=docstring) for thing in things)
     display(Markdown(f"```python\n{code}\n```"))
+
+
+def shorten_errors() -> None:
+    """Show each error of this notebook by its type and message, without the traceback.
+
+    For lessons in which errors are meant: what is left is the same on every machine. The magic
+    ``%xmode Context`` brings tracebacks back; restarting the kernel does so, too. Outside of
+    IPython nothing is changed.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        shell.InteractiveTB.set_mode("Minimal")

@@ -32,6 +32,7 @@ from helpers.objectives import Objective, make_objective
 from helpers.optimizers import Stepper, make_stepper
 from helpers.progress import ProgressBar
 from helpers.statistics import unwrap
+from helpers.structured import StructuredLikelihood, fit_structured
 from helpers.validation import as_device, as_samples, as_tensor, require_count, require_number
 
 DEFAULT_TOLERANCE = 1e-10
@@ -44,7 +45,7 @@ MINI_BATCH_EPOCHS = {"natural": 1}  # of the others, 50
 
 
 def fit(
-    model: CovarianceModel,
+    model: CovarianceModel | StructuredLikelihood,
     data: Any,
     *,
     optimizer: str | torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
@@ -63,6 +64,8 @@ def fit(
     Parameters
     ----------
     model : CovarianceLearner or GaussianLikelihood
+        Or a structured model, such as a `LowRankLikelihood`: always by L-BFGS in float64, from
+        samples or statistics, without mini-batches and checkpoints.
     data : Tensor or ndarray, shape (..., n, dim), SufficientStatistics, or iterable of batches
         For a `CovarianceLearner`, the target covariance (..., dim, dim). A `numpy.memmap` is read
         in chunks. Batches of shape (..., n_i, dim) may come from a list, a `DataLoader` or a
@@ -118,6 +121,17 @@ def fit(
     process at once. After any of them the same call goes on from the checkpoint, which is at most
     about a second old.
     """
+    if isinstance(model, StructuredLikelihood):
+        return fit_structured(
+            model,
+            data,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            device=device,
+            tol=tol,
+            max_steps=max_steps,
+            checkpoint=checkpoint,
+        )
     device = _check(model, batch_size, device, tol, seed)
     if checkpoint is not None:
         checkpoint = as_checkpoint_path(checkpoint)
@@ -128,7 +142,7 @@ def fit(
     max_steps = _max_steps(optimizer, n_batches, max_steps)
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    home = model.scale.log_diagonal.device
+    home = model.scale.first_parameter.device
     try:
         if home != device:
             model.to(device)
@@ -173,7 +187,7 @@ class _Run:
         self.stepper = stepper
         self.settings = settings
         self.checkpoint = checkpoint
-        self.device = model.scale.log_diagonal.device
+        self.device = model.scale.first_parameter.device
         self.recorder = Recorder(self.device)
         self.interrupts = Interrupts()
         self.n_steps = 0
@@ -264,7 +278,7 @@ class _Run:
 
     def _batches(self, n_batches: int | None) -> Iterator[Any]:
         """Endless batches from the present step on."""
-        dtype = self.model.scale.log_diagonal.dtype
+        dtype = self.model.scale.first_parameter.dtype
         if n_batches is None:
             everything = self.objective.training_data(dtype)
             while True:
@@ -372,7 +386,7 @@ def _check(model: Any, batch_size: Any, device: Any, tol: Any, seed: Any) -> tor
     require_count(seed, "seed", minimum=0)
     if tol is not None:
         require_number(tol, "tol", above=0)
-    parameter = model.scale.log_diagonal
+    parameter = model.scale.first_parameter
     device = parameter.device if device is None else as_device(device)
     if parameter.dtype == torch.float64 and widest_dtype(device) == torch.float32:
         raise ValueError(
@@ -408,10 +422,11 @@ def _with_rounding(fingerprint: dict[str, Tensor]) -> Iterator[tuple[str, Tensor
 
 def _kind(model: CovarianceModel) -> str:
     """What a checkpoint must agree on for a model to take its parameters."""
-    dtype = model.scale.log_diagonal.dtype
-    return (
-        f"{type(model).__name__}(dim={model.dim}, batch_shape={tuple(model.batch_shape)}, {dtype})"
-    )
+    dtype = model.scale.first_parameter.dtype
+    mapped = getattr(model.scale, "scale_map", None)
+    name = "" if mapped is None else f", {type(mapped).__name__}"
+    shape = f"dim={model.dim}, batch_shape={tuple(model.batch_shape)}"
+    return f"{type(model).__name__}({shape}, {dtype}{name})"
 
 
 def _n_batches(objective: Objective, batch_size: int | None, optimizer: Any) -> int | None:

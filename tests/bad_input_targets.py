@@ -15,6 +15,7 @@ import mpmath as mp
 import numpy as np
 import torch
 from bad_inputs import (
+    NOT_FINITE,
     OWN,
     REFUSED,
     RIGHT,
@@ -185,6 +186,14 @@ def errors_of_mean(covariance_matrix: Tensor, count: int) -> list[mp.mpf]:
     return [mp.sqrt(s[i, i] / count) for i in range(s.rows)]
 
 
+def excess(dim: int, count: int) -> mp.mpf:
+    """How much log-density a fit loses on new data, on average."""
+    logs = [
+        mp.digamma(mp.mpf(count - i) / 2) - mp.log(mp.mpf(count) / 2) for i in range(1, dim + 1)
+    ]
+    return mp.mpf(dim * (dim + 3)) / 2 / (count - dim - 2) + mp.fsum(logs) / 2
+
+
 def free_numbers(scale_tril: Tensor) -> list[mp.mpf]:
     """The numbers that `log_cholesky` makes a factor of."""
     lower = exactly(scale_tril)
@@ -209,6 +218,59 @@ def marginal_of(gaussian: Any, dims: list[int]) -> list[mp.matrix]:
     full = lower * lower.T
     kept = mp.matrix([[full[i, j] for j in dims] for i in dims])
     return [mp.matrix([mean[i] for i in dims]), cholesky(kept)]
+
+
+def shrunk(covariance_matrix: Tensor, shrinkage: float) -> mp.matrix:
+    """A covariance pulled towards the multiple of the identity."""
+    return shrunk_exactly(exactly(covariance_matrix), mp.mpf(shrinkage))
+
+
+def shrunk_exactly(matrix: mp.matrix, share: mp.mpf) -> mp.matrix:
+    """The same of a matrix without rounding."""
+    return (1 - share) * matrix + share * mean_variance(matrix) * mp.eye(matrix.rows)
+
+
+def mean_variance(matrix: mp.matrix) -> mp.mpf:
+    """Trace over dimension."""
+    return mp.fsum(matrix[i, i] for i in range(matrix.rows)) / matrix.rows
+
+
+def after_ledoit_and_wolf(data: Tensor) -> list[mp.matrix | mp.mpf]:
+    """The shrunk covariance, and the shrinkage."""
+    n = len(data)
+    mean, scatter = moments(data)
+    sample = scatter / n
+    apart = [point - mean for point in rows(exactly(data))]
+    variance = mp.fsum(squares(each * each.T - sample) for each in apart) / n**2
+    share = min(mp.mpf(1), variance / squares(sample - mean_variance(sample) * mp.eye(sample.rows)))
+    return [shrunk_exactly(sample, share), share]
+
+
+def after_chen(data: Tensor) -> list[mp.matrix | mp.mpf]:
+    """The same after Chen, Wiesel, Eldar and Hero."""
+    n = len(data)
+    sample = moments(data)[1] / n
+    square, trace = squares(sample), mean_variance(sample) * sample.rows
+    share = min(mp.mpf(1), (square + trace**2) / ((n + 1) * (square - trace**2 / sample.rows)))
+    return [shrunk_exactly(sample, share), share]
+
+
+def most_probable(data: Tensor, scale: Tensor, df: float) -> mp.matrix:
+    """The mode of the inverse-Wishart posterior."""
+    prior = exactly(scale)
+    scatter = moments(data)[1] if len(data) else 0 * prior
+    return (scatter + prior) / (len(data) + mp.mpf(df) + prior.rows + 1)
+
+
+def low_rank_log_probs(
+    loc: Tensor, cov_factor: Tensor, cov_diag: Tensor, value: Tensor, **rest: Any
+) -> list[mp.mpf]:
+    """Log-density of each sample, from the covariance itself."""
+    loadings, own = exactly(cov_factor), exactly(cov_diag)
+    lower = cholesky(loadings * loadings.T + mp.diag(list(own)))
+    constant = lower.rows * LOG_2PI + log_det(lower)
+    apart = [row - exactly(loc) for row in rows(exactly(value))]
+    return [-(constant + squares(solve(lower, each))) / 2 for each in apart]
 
 
 # Ways to call --------------------------------------------------------------------------------
@@ -282,6 +344,30 @@ def fitted_together(
     """What a fit on the ranks of a group leaves behind; here the group is this process alone."""
     history = function(model, data, **how)
     return [model.loc, model.covariance_matrix, history.gap[-1:] * 0]
+
+
+def low_rank() -> dict[str, Tensor]:
+    """Mean, loadings of two factors, and own variances."""
+    return {"loc": loc(), "cov_factor": factor()[:, :2].clone(), "cov_diag": loc() + 1.0}
+
+
+def low_rank_log_prob(value: Tensor, **parts: Any) -> Tensor:
+    """Log-density of samples under a covariance that is put together from parts."""
+    return helpers.LowRankCovariance(**parts).log_prob(value)
+
+
+def factors(found: helpers.LowRankCovariance) -> list[Tensor]:
+    """What factor analysis says of the covariance, whatever the rotation of the factors."""
+    return [found.loc, found.covariance_matrix, found.cov_diag]
+
+
+def structured_models() -> dict[str, Callable[[], Any]]:
+    """One model of each structure."""
+    return {
+        "DiagonalLikelihood": lambda: helpers.DiagonalLikelihood(3, dtype=torch.float64),
+        "LowRankLikelihood": lambda: helpers.LowRankLikelihood(3, 2, dtype=torch.float64),
+        "ShrinkageLikelihood": lambda: helpers.ShrinkageLikelihood(covariance(), loc()),
+    }
 
 
 def shards_folder() -> str:
@@ -483,6 +569,40 @@ def _always(value: Any) -> Callable[[], Any]:
     return lambda: value
 
 
+def mapped() -> helpers.MappedCholesky:
+    """A factor behind a map, that is not the identity."""
+    made = helpers.MappedCholesky(helpers.SoftplusCholesky(), 3, dtype=torch.float64)
+    made.assign(factor())
+    return made
+
+
+def _targets_of_maps() -> dict[str, Target]:
+    """The methods of every map; the base class has those of one of them."""
+    maps = {"ScaleMap": helpers.ExpCholesky}
+    maps |= {each.__name__: each for each in helpers.SCALE_MAPS.values()}
+    found = {}
+    for name, made in maps.items():
+        found[name] = _target(lambda made=made: made().n_parameters(3), dict, {})
+        found[f"{name}.n_parameters"] = _target(
+            method("n_parameters"), _fixed(self=made, dim=3), {"dim": "count"}
+        )
+        found[f"{name}.forward"] = _target(
+            method("forward"),
+            _fixed(
+                self=made,
+                free=lambda made=made: made().right_inverse(factor()),
+                validate_args=True,
+            ),
+            {"free": "vector", "validate_args": "switch"},
+        )
+        found[f"{name}.right_inverse"] = _target(
+            method("right_inverse"),
+            _fixed(self=made, scale_tril=factor, validate_args=True),
+            {"scale_tril": "scale_tril", "validate_args": "switch"},
+        )
+    return found
+
+
 GAUSSIAN_KINDS = {"value": "samples", "loc": "vector", "scale_tril": "scale_tril"}
 TARGETS: dict[str, Target] = {
     # floor 0
@@ -650,6 +770,14 @@ TARGETS: dict[str, Target] = {
         {"covariance_matrix": "covariance", "count": "count"},
         errors_of_covariance,
     ),
+    "explain_cholesky_failure": _target(
+        lambda matrix: [
+            (each.cause, each.rank) for each in helpers.explain_cholesky_failure(matrix).findings
+        ],
+        _fixed(matrix=covariance),
+        {"matrix": "square"},
+        extra={"matrix": {name: Bad(bad.make, RIGHT) for name, bad in NOT_FINITE.items()}},
+    ),
     "Verdict": _target(
         lambda gap, sampling_error: _verdict(helpers.Verdict(gap, sampling_error)),
         _fixed(gap=0.5, sampling_error=0.25),
@@ -675,6 +803,157 @@ TARGETS: dict[str, Target] = {
             }
         },
     ),
+    "mardia": _target(
+        helpers.mardia, _fixed(data=samples), {"data": "samples"}, extra={"data": WIDE}
+    ),
+    "leave_one_out": _target(
+        helpers.leave_one_out, _fixed(data=samples), {"data": "samples"}, extra={"data": WIDE}
+    ),
+    "chi_squared_quantiles": _target(
+        helpers.chi_squared_quantiles, _fixed(n=8, dim=3), {"n": "size", "dim": "size"}
+    ),
+    "distance_band": _target(
+        helpers.distance_band,
+        _fixed(n=8, dim=2, mass=0.9, repeats=4, seed=1),
+        {"n": "size", "dim": "size", "mass": "positive", "repeats": "size", "seed": "from zero"},
+        extra={"mass": UNIT, "dim": {"n - 1": Bad(lambda good: 7, REFUSED)}},
+    ),
+    "log_diagonal_standard_error": _target(
+        helpers.log_diagonal_standard_error,
+        _fixed(count=8),
+        {"count": "count"},
+        lambda count: 1 / mp.sqrt(2 * count),
+    ),
+    "expected_excess": _target(
+        helpers.expected_excess,
+        _fixed(dim=3, count=8),
+        {"dim": "size", "count": "count"},
+        excess,
+        extra={"count": {"d + 2": Bad(lambda good: 5, REFUSED)}},
+    ),
+    "draw_estimates": _target(
+        helpers.draw_estimates,
+        _fixed(gaussian=gaussian, count=8, repeats=4, seed=1),
+        {"gaussian": "gaussian", "count": "count", "repeats": "size", "seed": "from zero"},
+        extra={"count": {"d": Bad(lambda good: 3, REFUSED)}},
+    ),
+    "mean_confidence_radius": _target(
+        helpers.mean_confidence_radius,
+        _fixed(dim=3, count=8, mass=0.9),
+        {"dim": "size", "count": "count", "mass": "positive"},
+        extra={"mass": UNIT, "count": {"d": Bad(lambda good: 3, REFUSED)}},
+    ),
+    **{
+        name: _target(
+            lambda function=function, **how: torch.as_tensor(function(**how), dtype=torch.float64),
+            _fixed(mean_nll=1.5, n_parameters=5, count=8),
+            {"mean_nll": "number", "n_parameters": "from zero", "count": "count"},
+            lambda mean_nll, n_parameters, count, price=price: (
+                2 * mp.mpf(count) * mp.mpf(mean_nll) + price(count) * mp.mpf(n_parameters)
+            ),
+            extra={
+                "mean_nll": {
+                    "nan in a tensor": Bad(lambda good: torch.tensor([0.1, float("nan")]), REFUSED),
+                    "integers": Bad(lambda good: torch.tensor([1, 2]), REFUSED),
+                    "meta device": Bad(lambda good: on_meta(torch.tensor([0.5])), REFUSED),
+                    "tensor": Bad(
+                        lambda good: torch.tensor(1.5, dtype=torch.float64), SAME, itself
+                    ),
+                }
+            },
+        )
+        for name, function, price in (
+            ("aic", helpers.aic, lambda count: 2),
+            ("bic", helpers.bic, mp.log),
+        )
+    },
+    "shrunk_covariance": _target(
+        helpers.shrunk_covariance,
+        _fixed(covariance_matrix=covariance, shrinkage=0.25),
+        {"covariance_matrix": "covariance", "shrinkage": "number"},
+        shrunk,
+        extra={
+            "shrinkage": {
+                **UNIT,
+                "huge": Bad(lambda good: 1e300, REFUSED),
+                "negative": Bad(lambda good: -0.1, REFUSED),
+                "nan in a tensor": Bad(lambda good: torch.full((), float("nan")).double(), REFUSED),
+                "tensor": Bad(lambda good: torch.tensor(good).double(), SAME, itself),
+                "of other dtype": Bad(lambda good: torch.tensor(good), REFUSED),
+                "batch": Bad(lambda good: torch.full((2,), good).double(), REFUSED),
+            }
+        },
+    ),
+    "ledoit_wolf": _target(
+        helpers.ledoit_wolf,
+        _fixed(data=samples),
+        {"data": "samples"},
+        after_ledoit_and_wolf,
+        extra={"data": WIDE},
+    ),
+    "oas": _target(
+        helpers.oas, _fixed(data=samples), {"data": "samples"}, after_chen, extra={"data": WIDE}
+    ),
+    "inverse_wishart_map": _target(
+        helpers.inverse_wishart_map,
+        _fixed(data=samples, scale=covariance, df=5.0),
+        {"data": "samples or statistics", "scale": "covariance", "df": "number"},
+        most_probable,
+        extra={
+            "data": {
+                "statistics of nothing": Bad(
+                    lambda good: helpers.SufficientStatistics.from_data(good[:0]), RIGHT
+                )
+            },
+            "df": {
+                "d - 1": Bad(lambda good: 2.0, REFUSED),
+                "tiny": Bad(lambda good: 5e-324, REFUSED),
+            },
+        },
+    ),
+    "LowRankCovariance": _target(
+        low_rank_log_prob,
+        lambda: {
+            **low_rank(),
+            "is_heywood": torch.zeros(3, dtype=torch.bool),
+            "is_isotropic": False,
+            "value": samples(),
+        },
+        {
+            "loc": "vector",
+            "cov_factor": "vector",
+            "cov_diag": "vector",
+            "is_heywood": "truths",
+            "is_isotropic": "flag",
+            "value": "samples",
+        },
+        low_rank_log_probs,
+        extra={
+            "cov_factor": WIDE,
+            "cov_diag": {
+                "negative": Bad(lambda good: -good, REFUSED),
+                "zeros": Bad(lambda good: 0 * good, REFUSED),
+            },
+        },
+    ),
+    "LowRankCovariance.log_prob": _target(
+        method("log_prob"),
+        _fixed(self=lambda: helpers.LowRankCovariance(**low_rank()), value=samples),
+        {"value": "samples"},
+        lambda self, value: low_rank_log_probs(self.loc, self.cov_factor, self.cov_diag, value),
+    ),
+    "factor_analysis": _target(
+        lambda **how: factors(helpers.factor_analysis(**how)),
+        _fixed(data=samples, rank=1, n_starts=3),
+        {"data": "samples or statistics", "rank": "count", "n_starts": "count"},
+        extra={"data": WIDE, "rank": {"as many as columns": Bad(lambda good: 3, REFUSED)}},
+    ),
+    "probabilistic_pca": _target(
+        lambda **how: factors(helpers.probabilistic_pca(**how)),
+        _fixed(data=samples, rank=1),
+        {"data": "samples or statistics", "rank": "count"},
+        extra={"data": WIDE, "rank": {"as many as columns": Bad(lambda good: 3, REFUSED)}},
+    ),
     # floor 2
     "log_cholesky": _target(
         helpers.log_cholesky,
@@ -696,6 +975,24 @@ TARGETS: dict[str, Target] = {
         {"scale_tril": "scale_tril", "validate_args": "switch"},
         changes=("self",),
     ),
+    **_targets_of_maps(),
+    "cholesky_of_root": _target(
+        helpers.cholesky_of_root,
+        _fixed(root=factor, validate_args=True),
+        {"root": "square", "validate_args": "switch"},
+    ),
+    "MappedCholesky": _target(
+        helpers.MappedCholesky,
+        _fixed(scale_map=helpers.SoftplusCholesky, **model_arguments()),
+        {"scale_map": "scale map", **MODEL_SHAPE},
+    ),
+    "MappedCholesky.forward": _target(lambda self: self(), lambda: {"self": mapped()}, {}),
+    "MappedCholesky.assign": _target(
+        method("assign"),
+        lambda: {"self": mapped(), "scale_tril": 2 * factor(), "validate_args": True},
+        {"scale_tril": "scale_tril", "validate_args": "switch"},
+        changes=("self",),
+    ),
     # floor 3
     "CovarianceModel": _target(helpers.CovarianceModel, model_arguments, MODEL_SHAPE),
     "CovarianceLearner": _target(helpers.CovarianceLearner, model_arguments, MODEL_SHAPE),
@@ -710,7 +1007,11 @@ TARGETS: dict[str, Target] = {
         # Its covariance is singular then, and its distance from the target is what it is.
         extra={"self": {"no variance left": OWN["no variance left"]._replace(expected=RIGHT)}},
     ),
-    "GaussianLikelihood": _target(helpers.GaussianLikelihood, model_arguments, MODEL_SHAPE),
+    "GaussianLikelihood": _target(
+        helpers.GaussianLikelihood,
+        lambda: {**model_arguments(), "parametrization": None},
+        {**MODEL_SHAPE, "parametrization": "scale map or None"},
+    ),
     "GaussianLikelihood.log_prob": _target(
         method("log_prob"),
         _fixed(self=model, value=samples),
@@ -729,6 +1030,56 @@ TARGETS: dict[str, Target] = {
         {"loc": "vector", "scale_tril": "scale_tril", "validate_args": "switch"},
         changes=("self",),
     ),
+    "DiagonalLikelihood": _target(helpers.DiagonalLikelihood, model_arguments, MODEL_SHAPE),
+    "LowRankLikelihood": _target(
+        helpers.LowRankLikelihood,
+        lambda: {**model_arguments(), "rank": 2},
+        {**MODEL_SHAPE, "rank": "count"},
+        extra={"rank": {"as many as columns": Bad(lambda good: 3, REFUSED)}},
+    ),
+    "ShrinkageLikelihood": _target(
+        lambda **parts: helpers.ShrinkageLikelihood(**parts).covariance_matrix,
+        _fixed(covariance_matrix=covariance, loc=loc),
+        {"covariance_matrix": "covariance", "loc": "vector or None"},
+    ),
+    **{
+        f"{name}.log_prob": _target(
+            method("log_prob"), _fixed(self=make, value=samples), {"value": "samples"}
+        )
+        for name, make in structured_models().items()
+    },
+    **{
+        f"{name}.forward": _target(
+            lambda self, data, validate_args: self(data, validate_args=validate_args),
+            _fixed(self=make, data=samples, validate_args=True),
+            {"data": "samples or statistics", "validate_args": "switch"},
+        )
+        for name, make in structured_models().items()
+    },
+    **{
+        f"fit/{name}": _target(
+            fitted,
+            _fixed(
+                model=make,
+                data=samples,
+                optimizer="lbfgs",
+                batch_size=None,
+                device=_always(torch.device("cpu")),
+                tol=1e-8,
+                max_steps=30,
+                checkpoint=None,
+            ),
+            {"data": "samples or statistics", "max_steps": "count or None", "device": "device"},
+            changes=("model",),
+            extra={
+                "optimizer": {
+                    "adam": Bad(lambda good: "adam", REFUSED),
+                    "int": Bad(lambda good: 3, REFUSED),
+                },
+            },
+        )
+        for name, make in structured_models().items()
+    },
     "History": _target(
         lambda **parts: str(helpers.History(**parts)),
         lambda: dict(vars(history())),
@@ -924,6 +1275,7 @@ TARGETS: dict[str, Target] = {
     ),
     "hint": _target(quietly(helpers.hint), _fixed(number="01.1"), {"number": "choice"}),
     "show_progress": _target(quietly(helpers.show_progress), dict, {}),
+    "shorten_errors": _target(helpers.shorten_errors, dict, {}),
     "show_source": _target(
         lambda things, docstring: helpers.show_source(*things, docstring=docstring),
         _fixed(things=lambda: (helpers.log_det,), docstring=False),
@@ -1001,6 +1353,27 @@ TARGETS: dict[str, Target] = {
             "linestyle": "linestyle",
         },
         extra={"mass": UNIT},
+    ),
+    "plot_chi_squared": _target(
+        cleared(helpers.plot_chi_squared),
+        _fixed(ax=axes, distances=lambda: loc(8) ** 2, dim=3, color="red", label="a", mass=0.9),
+        {
+            "ax": "axes",
+            "distances": "drawn vector",
+            "dim": "size",
+            "color": "color",
+            "label": "label",
+            "mass": "positive",
+        },
+        extra={
+            "mass": UNIT,
+            "dim": {"n - 1": Bad(lambda good: 7, REFUSED)},
+            # One distance less, or more, is another sample.
+            "distances": {
+                "too short": Bad(lambda good: good[:-1], RIGHT),
+                "too wide": Bad(lambda good: torch.cat([good, good[:1]]), RIGHT),
+            },
+        },
     ),
     "plot_points": _target(
         cleared(helpers.plot_points),
@@ -1171,4 +1544,8 @@ def _verdict(verdict: helpers.Verdict) -> list[Any]:
     return [verdict.ratio, verdict.meaning]
 
 
-HELD = {"Dataset": "a container that `load_dataset` fills; whatever uses its data looks at them"}
+HELD = {
+    "Dataset": "a container that `load_dataset` fills; whatever uses its data looks at them",
+    "LeaveOneOut": "a container that `leave_one_out` fills",
+    "Mardia": "a container that `mardia` fills",
+}

@@ -968,7 +968,24 @@ GRID = {
     "too wide": Bad(lambda good: torch.cat([good, good[-1:] + 1]), RIGHT),
 }
 
+TRUTHS = {
+    **{name: bad for name, bad in NO_TENSOR.items() if name != "None"},
+    "numbers": Bad(lambda good: good.double(), REFUSED),
+    "array": Bad(lambda good: good.numpy(), REFUSED),
+    "too short": Bad(lambda good: good[:-1], REFUSED),
+    "meta device": Bad(on_meta, REFUSED),
+}
+SCALE_MAP = {
+    **NOTHING,
+    "str": Bad(lambda good: "softplus", REFUSED),
+    "class": Bad(lambda good: helpers.SoftplusCholesky, REFUSED),
+    "function": Bad(lambda good: torch.exp, REFUSED),
+    "other module": Bad(lambda good: nn.Softplus(), REFUSED),
+    "tensor": Bad(lambda good: torch.ones(2), REFUSED),
+}
 KINDS: dict[str, dict[str, Bad]] = {
+    "scale map": SCALE_MAP,
+    "truths": TRUTHS,
     "samples": SAMPLES,
     "samples or statistics": {**SAMPLES, **STATISTICS},
     "scale_tril": SCALE_TRIL,
@@ -1038,7 +1055,8 @@ KINDS |= {
     "drawn points": drawn(SAMPLES, **FIXED_RANK),
     "drawn matrix": drawn(SAMPLES, **FIXED_RANK),
 }
-for _name in ("count", "positive", "number", "path", "flag", "dims", "sizes"):
+WITH_DEFAULT = ("count", "positive", "number", "path", "flag", "dims", "sizes")
+for _name in (*WITH_DEFAULT, "scale map", "vector"):
     # None stands for the default, which is what the good call has.
     KINDS[f"{_name} or None"] = {k: bad for k, bad in KINDS[_name].items() if k != "None"}
 

@@ -28,8 +28,13 @@ DISTRIBUTIONS = {
     "markdown_it": "markdown-it-py",
     "mdit_py_plugins": "mdit-py-plugins",
 }
-# What comes with JupyterLab, seaborn and ipywidgets whatever their version.
-IMPLIED = {"IPython": "jupyterlab", "pandas": "seaborn", "traitlets": "ipywidgets"}
+# What comes with JupyterLab, seaborn, scikit-learn and ipywidgets whatever their version.
+IMPLIED = {
+    "IPython": "jupyterlab",
+    "pandas": "seaborn",
+    "scipy": "scikit-learn",
+    "traitlets": "ipywidgets",
+}
 HEAVY = {
     "pandas",
     "seaborn",
@@ -45,7 +50,7 @@ HEAVY = {
 
 def floors(text: str) -> dict[str, tuple[int, int]]:
     """Floor and place on it of each module, from the list in the docstring of the package."""
-    lines = re.findall(r"^(\d)\. ([a-z_, ]+)", text, re.MULTILINE)
+    lines = re.findall(r"^(\d)\. ([a-z_,\s]+)", text, re.MULTILINE)
     return {
         name.strip(): (int(floor), place)
         for floor, names in lines

@@ -28,6 +28,10 @@ OPEN = [
     "02  MSE fitting           [ ] 02.1  [ ] 02.2  [ ] 02.3",
     "03  Likelihood fitting    [ ] 03.1  [ ] 03.2  [ ] 03.3",
     "04  Batched GPU training  [ ] 04.1  [ ] 04.2  [ ] 04.3",
+    "05  Error clinic          [ ] 05.1  [ ] 05.2  [ ] 05.3",
+    "06  Parametrizations      [ ] 06.1  [ ] 06.2  [ ] 06.3",
+    "07  How good is the fit?  [ ] 07.1  [ ] 07.2  [ ] 07.3",
+    "08  Small samples         [ ] 08.1  [ ] 08.2  [ ] 08.3",
     "13  Scaling out           [ ] 13.1  [ ] 13.2  [ ] 13.3",
 ]
 
@@ -66,7 +70,7 @@ def numbers_with_a_cross(lines: list[str]) -> list[str]:
 
 
 def test_before_the_first_pass_nothing_is_marked_and_nothing_written(path, shown):
-    assert shown() == [*OPEN, "0 of 15 exercises have passed."]
+    assert shown() == [*OPEN, "0 of 27 exercises have passed."]
     assert not path.parent.exists()
 
 
@@ -79,7 +83,7 @@ def test_a_pass_is_kept_and_an_open_answer_is_not(path, shown, capsys):
     lines = shown()
     assert lines[0] == "01  Cholesky theory       [ ] 01.1  [ ] 01.2  [x] 01.3"
     assert numbers_with_a_cross(lines) == ["01.3", "02.1"]
-    assert lines[-1] == "2 of 15 exercises have passed."
+    assert lines[-1] == "2 of 27 exercises have passed."
     assert [each.name for each in path.parent.iterdir()] == [path.name]  # nothing is left behind
 
 
@@ -128,7 +132,7 @@ def test_what_another_notebook_has_written_stays(path, shown):
     path.write_text(json.dumps({"version": 1, "passed": ["02.1", "03.1", "77.1"]}))
     solve("01.1")
     assert kept(path)["passed"] == ["01.1", "02.1", "03.1", "77.1"]
-    assert shown()[-1] == "3 of 15 exercises have passed."
+    assert shown()[-1] == "3 of 27 exercises have passed."
 
 
 def test_many_kernels_at_once_lose_nothing(path):
@@ -231,12 +235,12 @@ def test_a_file_that_is_not_ours_is_said_and_then_moved_aside(path, shown, conte
     path.parent.mkdir()
     path.write_bytes(content)
     said = shown()
-    assert said[:-1] == [*OPEN, "0 of 15 exercises have passed."]
+    assert said[:-1] == [*OPEN, "0 of 27 exercises have passed."]
     assert said[-1] == f"{path} could not be read, so this record starts anew."
     assert path.read_bytes() == content
     solve("01.1")
     assert kept(path)["passed"] == ["01.1"]
-    assert shown()[-1] == "1 of 15 exercises have passed."
+    assert shown()[-1] == "1 of 27 exercises have passed."
     aside = path.with_name("kept.json.unreadable")
     assert aside.read_bytes() == content if content else not aside.exists()
 
@@ -263,14 +267,14 @@ def test_random_bytes_do_no_harm(tmp_path_factory, content):
 def test_a_file_that_is_lost_starts_anew(path, shown):
     solve("01.1")
     path.unlink()
-    assert shown()[-1] == "0 of 15 exercises have passed."
+    assert shown()[-1] == "0 of 27 exercises have passed."
     solve("01.2")
     assert kept(path)["passed"] == ["01.2"]
 
 
 def assert_kept_until_the_kernel_ends(path, shown):
     assert shown()[-2:] == [
-        "1 of 15 exercises have passed.",
+        "1 of 27 exercises have passed.",
         f"{path} could not be written; this is kept until the kernel ends.",
     ]
 
@@ -452,7 +456,7 @@ def test_a_solution_cell_is_not_the_learners(run_cell, path):
     solution = {"tags": ["solution"], "jupyter": {"source_hidden": True}, "cellId": "a"}
     assert run_cell(RIGHT, solution).startswith("Exercise 02.2 passed: ")
     assert not path.exists()
-    assert "0 of 15" in run_cell("show_progress()", {})
+    assert "0 of 27" in run_cell("show_progress()", {})
     # In the learner's own cell it counts, and where the front end tells nothing.
     for metadata in ({"tags": ["exercise"]}, {"tags": None}, {}):
         path.unlink(missing_ok=True)

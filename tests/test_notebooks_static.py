@@ -47,7 +47,7 @@ TAGS = {
     "shows-rounding",
 }
 # Outputs of timings and hardware, by the number of the notebook. Elsewhere there are none.
-IGNORED_OUTPUTS = {"03": 1, "04": 5, "13": 1}
+IGNORED_OUTPUTS = {"03": 1, "04": 5, "05": 1, "13": 1}
 MAX_TRACEBACK_LINES = 30
 MAX_CELL_LINES = 20
 MEDIAN_CELL_LINES = (3, 7)

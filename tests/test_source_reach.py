@@ -50,6 +50,7 @@ ALLOWED = {
     ("helpers/crossover.py", "subprocess"): "nvidia-smi tells the version of the driver",
     ("helpers/distributed/__init__.py", "importlib"): "what needs DDP, at its first use",
     ("helpers/distributed/__init__.py", "import_module"): "the same",
+    ("helpers/source.py", "get_ipython"): "to show errors without their tracebacks",
     ("helpers/scaling.py", "subprocess"): "ranks are started by torchrun, on this machine",
     ("helpers/environment.py", "importlib"): "the installed version of each requirement",
     (

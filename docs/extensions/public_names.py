@@ -27,7 +27,7 @@ FLOORS = {
 
 def modules() -> dict[int, list[str]]:
     """Modules of the package on each floor, from its docstring."""
-    lines = re.findall(r"^(\d)\. ([a-z_, ]+)", helpers.__doc__, re.MULTILINE)
+    lines = re.findall(r"^(\d)\. ([a-z_,\s]+)", helpers.__doc__, re.MULTILINE)
     return {int(floor): [name.strip() for name in names.split(",")] for floor, names in lines}
 
 

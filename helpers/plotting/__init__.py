@@ -6,6 +6,7 @@ gradients, and arrays are accepted alike; nothing that is passed in is changed.
 """
 
 from helpers.plotting.curves import plot_gap, plot_loss_surface, plot_path
+from helpers.plotting.distances import plot_chi_squared
 from helpers.plotting.ellipses import (
     ellipse_points,
     plot_ellipse,
@@ -22,6 +23,7 @@ __all__ = [
     "STYLE",
     "WIDE",
     "ellipse_points",
+    "plot_chi_squared",
     "plot_ellipse",
     "plot_gap",
     "plot_loss_surface",

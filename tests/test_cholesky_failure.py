@@ -1,0 +1,266 @@
+"""Why a matrix has no Cholesky factor: the report against torch's verdict and known causes."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import DTYPES, dims, eps, random_scale_tril, seeds
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from helpers import explain_cholesky_failure, load_dataset
+from helpers.cholesky_failure import CholeskyFinding, _by_eigenvalues
+
+DOUBLE = torch.float64
+
+
+def found(matrix: Tensor) -> CholeskyFinding:
+    """What is said about one matrix."""
+    (finding,) = explain_cholesky_failure(matrix).findings
+    return finding
+
+
+def rotated(eigenvalues: list[float], seed: int = 0, dtype: torch.dtype = DOUBLE) -> Tensor:
+    """A symmetric matrix with these eigenvalues."""
+    generator = torch.Generator().manual_seed(seed)
+    d = len(eigenvalues)
+    q = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=DOUBLE)).Q
+    matrix = (q * torch.tensor(eigenvalues, dtype=DOUBLE)) @ q.mT
+    return ((matrix + matrix.mT) / 2).to(dtype)
+
+
+def is_accepted(matrix: Tensor) -> bool:
+    """Whether torch takes it for a covariance."""
+    zeros = torch.zeros(matrix.shape[-1], dtype=matrix.dtype)
+    try:
+        MultivariateNormal(zeros, covariance_matrix=matrix)
+    except ValueError:
+        return False
+    return True
+
+
+CAUSES = {
+    "fine": [[2.0, 0.5], [0.5, 1.0]],
+    "fine, correlated downwards": [[2.0, -0.5], [-0.5, 1.0]],
+    "fine, equal eigenvalues": [[3.0, 0.0], [0.0, 3.0]],
+    "nan": [[2.0, math.nan], [0.5, 1.0]],
+    "nan, infinite": [[2.0, 0.5], [0.5, -math.inf]],
+    "nan, and asymmetric": [[1.0, 5.0], [0.0, math.nan]],
+    "asymmetric": [[1.0, 99.0], [0.5, 1.0]],
+    "asymmetric, by little": [[1.0, 0.5], [0.50002, 1.0]],
+    "rank-deficient": [[1.0, 1.0], [1.0, 1.0]],
+    "rank-deficient, downwards": [[1.0, -2.0], [-2.0, 4.0]],
+    "rank-deficient, constant": [[1.0, 0.0], [0.0, 0.0]],
+    "rank-deficient, nothing": [[0.0, 0.0], [0.0, 0.0]],
+    "indefinite": [[1.0, 2.0], [2.0, 1.0]],
+    "indefinite, downwards": [[1.0, -2.0], [-2.0, 1.0]],
+    "indefinite, negative variance": [[1.0, 0.0], [0.0, -1e-3]],
+    "indefinite, minus the identity": [[-1.0, 0.0], [0.0, -1.0]],
+    "indefinite, no variance": [[0.0, 1.0], [1.0, 0.0]],
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CAUSES)
+def test_the_cause_is_named(name, dtype):
+    matrix = torch.tensor(CAUSES[name], dtype=dtype)
+    finding = found(matrix)
+    assert finding.cause == name.partition(",")[0]
+    assert finding.dtype == dtype
+    assert str(finding).startswith(finding.cause)
+    assert (finding.cause == "fine") == (not finding.advice)
+
+
+def test_a_matrix_of_one_number():
+    assert found(torch.tensor([[4.0]])).cause == "fine"
+    assert found(torch.tensor([[0.0]])).cause == "rank-deficient"
+    assert found(torch.tensor([[-4.0]])).cause == "indefinite"
+
+
+def test_the_place_is_that_of_the_first_nan_or_of_the_largest_asymmetry():
+    matrix = torch.eye(3)
+    matrix[2, 0] = math.nan
+    matrix[1, 2] = math.inf
+    assert found(matrix).where == (1, 2)
+    assert "first at (1, 2)" in str(found(matrix))
+    matrix = torch.eye(3)
+    matrix[0, 1], matrix[0, 2] = 0.5, -0.75
+    finding = found(matrix)
+    assert (finding.where, finding.asymmetry) == ((2, 0), 0.75)
+    assert "entries (2, 0) and (0, 2) differ by 0.75" in str(finding)
+
+
+@given(
+    seed=seeds,
+    dim=dims,
+    dtype=st.sampled_from(DTYPES),
+    size=st.floats(-6, 6),
+    log_condition=st.floats(0, 9),  # of the factor; the matrix has its square
+)
+def test_what_is_fine_torch_accepts(seed, dim, dtype, size, log_condition):
+    factor = 10.0**size * random_scale_tril(dim, 10**log_condition, seed)
+    matrix = (factor @ factor.mT).to(dtype)
+    matrix = (matrix + matrix.mT) / 2
+    finding = found(matrix)
+    if finding.cause == "fine":
+        assert is_accepted(matrix)
+    eigenvalues = torch.linalg.eigvalsh(matrix.double())
+    # Of a symmetric matrix an eigenvalue is off by some roundings of the largest.
+    near = {"rel": 0, "abs": 100 * dim * eps(DOUBLE) * eigenvalues[-1].item()}
+    assert finding.smallest_eigenvalue == pytest.approx(eigenvalues[0].item(), **near)
+    assert finding.largest_eigenvalue == pytest.approx(eigenvalues[-1].item(), **near)
+    level = dim * eps(dtype) * finding.largest_eigenvalue
+    assert finding.rounding_level == pytest.approx(level, rel=1e-12)
+
+
+@given(seed=seeds, dim=st.integers(2, 8), lowest=st.floats(-1.0, -1e-3))
+def test_what_is_indefinite_torch_refuses(seed, dim, lowest):
+    matrix = rotated([lowest, *torch.linspace(0.5, 2.0, dim - 1).tolist()], seed)
+    assert found(matrix).cause == "indefinite"
+    assert not is_accepted(matrix)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("levels", "cause"),
+    [(3.0, "fine"), (0.3, "rank-deficient"), (-0.3, "rank-deficient"), (-3.0, "indefinite")],
+)
+def test_the_rounding_level_decides(levels, cause, dtype):
+    d = 5
+    lowest = levels * d * eps(dtype)
+    eigenvalues = torch.ones(d, dtype=DOUBLE)
+    eigenvalues[0] = lowest
+    assert _by_eigenvalues(eigenvalues, eigenvalues, d * eps(dtype)) == cause
+
+
+def test_units_of_the_columns_do_not_matter():
+    """Cholesky does not care for them, so a tiny eigenvalue alone is no failure."""
+    units = torch.tensor([1e-12, 1.0, 1e12], dtype=DOUBLE)
+    for eigenvalues, cause in (([0.5, 1.0, 2.0], "fine"), ([-0.5, 1.0, 2.0], "indefinite")):
+        matrix = units[:, None] * rotated(eigenvalues) * units
+        matrix = (matrix + matrix.mT) / 2
+        assert found(matrix).cause == cause
+        assert torch.linalg.cholesky_ex(matrix).info.bool() == (cause != "fine")
+    finding = found(torch.diag(units.square()))
+    assert finding.rank == 3
+    assert abs(finding.smallest_eigenvalue) < finding.rounding_level
+    assert "with all columns at one scale" in str(finding)
+
+
+def test_rank_and_constant_columns_of_digits_and_the_few_rows_of_a_table():
+    digits = found(torch.cov(load_dataset("digits").data.mT))
+    assert (digits.cause, digits.rank, digits.constant_columns) == (
+        "rank-deficient",
+        61,
+        (0, 32, 39),
+    )
+    assert digits.rank == torch.linalg.matrix_rank(torch.cov(load_dataset("digits").data.mT))
+    table = load_dataset("breast_cancer").data
+    few = found(torch.cov(table[:20].mT))
+    assert (few.cause, few.rank) == ("rank-deficient", 19)
+    assert found(torch.cov(table.mT)).cause == "fine"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lowest", [0.0, -0.3])
+def test_the_shrinkage_that_is_advised_is_enough_and_not_more(lowest, dtype):
+    matrix = rotated([lowest, 1.0, 2.0, 5.0], dtype=dtype)
+    alpha = found(matrix).shrinkage
+    mean = matrix.diagonal().mean() * torch.eye(4, dtype=dtype)
+    shrunk = (1 - alpha) * matrix + alpha * mean
+    assert explain_cholesky_failure(shrunk).ok
+    assert is_accepted(shrunk)
+    smallest = torch.linalg.eigvalsh(shrunk.double())[0].item()
+    # Half of the digits; the entries carry rounding of their own, of the dtype.
+    assert smallest == pytest.approx(math.sqrt(eps(dtype)) * 5.0, abs=20 * eps(dtype))
+
+
+def test_no_shrinkage_where_none_is_needed_or_none_helps():
+    assert found(torch.eye(3)).shrinkage == 0.0
+    assert found(-torch.eye(3)).shrinkage is None
+    assert found(torch.zeros(3, 3)).shrinkage is None
+    assert found(torch.full((2, 2), math.nan)).shrinkage is None
+
+
+@given(seed=seeds)
+def test_the_number_in_the_advice_is_enough(seed):
+    matrix = rotated([-0.2, 0.7, 1.0], seed)
+    (line,) = (each for each in found(matrix).advice if "shrink" in each)
+    said = float(line.split()[-3])
+    assert found(matrix).shrinkage <= said <= 1.1 * found(matrix).shrinkage
+
+
+def test_a_batch_names_each_element_that_fails():
+    batch = torch.stack([torch.tensor(each) for each in CAUSES.values()]).unflatten(0, (1, -1))
+    report = explain_cholesky_failure(batch)
+    assert report.batch_shape == (1, len(CAUSES))
+    assert [each.index for each in report.findings] == [(0, k) for k in range(len(CAUSES))]
+    causes = [name.partition(",")[0] for name in CAUSES]
+    assert [each.cause for each in report.findings] == causes
+    for each, matrix in zip(report.findings, CAUSES.values(), strict=True):
+        alone = found(torch.tensor(matrix))
+        assert (each.cause, each.rank, each.advice) == (alone.cause, alone.rank, alone.advice)
+    failing = len(causes) - causes.count("fine")
+    assert len(report.failing) == failing
+    assert not report.ok
+    assert report.cause == "nan"
+    page = str(report)
+    assert page.startswith(f"{failing} of {len(causes)} matrices fail: 3 nan, 2 asymmetric")
+    assert "element 0, 3: nan" in page
+    assert page.endswith(f"and {failing - 5} more")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_batches_without_a_failure(count, dtype):
+    report = explain_cholesky_failure(torch.eye(2, dtype=dtype).expand(count, 2, 2))
+    assert report.ok
+    assert report.cause == "fine"
+    assert str(report) == f"{count} matrices, all fine"
+
+
+def test_float32_is_told_to_compute_in_float64():
+    singular = torch.ones(2, 2)
+    assert any("float64" in line for line in found(singular).advice)
+    assert not any("float64" in line for line in found(singular.double()).advice)
+
+
+def test_an_inverse_in_float32_is_asymmetric_and_its_symmetric_part_fine():
+    table = load_dataset("breast_cancer").data
+    x = (table - table.mean(dim=0)) / table.std(dim=0)
+    finding = found(torch.linalg.inv(torch.cov(x.mT).float()))
+    assert (finding.cause, finding.symmetrised) == ("asymmetric", "fine")
+    assert not is_accepted(torch.linalg.inv(torch.cov(x.mT).float()))
+
+
+def test_the_matrix_and_its_gradient_are_left_alone():
+    matrix = torch.tensor([[1.0, 2.0], [2.0, 1.0]], requires_grad=True)
+    before = matrix.detach().clone()
+    assert explain_cholesky_failure(matrix).cause == "indefinite"
+    assert torch.equal(matrix, before)
+    assert matrix.grad is None
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-150, 1e150, 1e307])
+def test_huge_and_tiny_numbers(size):
+    for name in ("fine", "rank-deficient", "indefinite"):
+        matrix = size * torch.tensor(CAUSES[name], dtype=DOUBLE)
+        assert found(matrix).cause == name
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (torch.ones(3), "matrix: expected shape (..., dim, dim), got (3,)"),
+        (torch.ones(2, 3), "matrix: expected shape (..., dim, dim), got (2, 3)"),
+        (torch.ones(2, 2, dtype=torch.int64), "matrix: expected dtype float32 or float64"),
+    ],
+)
+def test_what_is_no_matrix_is_refused(matrix, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        explain_cholesky_failure(matrix)

@@ -1,0 +1,136 @@
+"""Notebook 5: its table leads to what it names, and its errors are the same on every machine."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_output
+from prose_numbers import ANSI, output_text
+from store_notebooks import code_cells, tags
+from test_error_finder import ENTRIES
+from test_notebooks_static import NOTEBOOKS
+
+from workshop.anatomy import parts
+
+RAISES = "raises-exception"
+ROW = re.compile(r"^\| (.+?) \| (.+?) \| (.+?) \| (\w+) \|$", re.MULTILINE)
+(PATH,) = (path for path in NOTEBOOKS if path.stem == "05_error_clinic")
+MIN_ERRORS = 14  # the other messages are caught and printed, or there is none
+
+
+def read() -> NotebookNode:
+    return nbformat.read(PATH, as_version=nbformat.NO_CONVERT)
+
+
+def sections(notebook: NotebookNode) -> dict[str, str]:
+    """What the cells of each section say below them, by the first word of its heading."""
+    return {
+        part.heading.split(" · ")[1].split(":")[0].lower(): " ".join(
+            " ".join(output_text(cell) for cell in part.cells if cell.cell_type == "code").split()
+        )
+        for part in parts(notebook)
+        if part.kind == "section"
+    }
+
+
+def rows(notebook: NotebookNode) -> list[tuple[str, str]]:
+    """Each row of the table: the message or what is seen, and the section."""
+    return [
+        (row[0], row[3]) for row in ROW.findall(notebook.cells[1].source) if row[3] != "section"
+    ]
+
+
+def pieces(message: str) -> list[str]:
+    """What a message says around its dots; nothing if the row has none."""
+    quoted = re.fullmatch(r"`(.+)`", message)
+    return [piece.strip() for piece in quoted[1].split("...") if piece.strip()] if quoted else []
+
+
+def problems(notebook: NotebookNode) -> list[str]:
+    """Rows whose section is not there, or does not show the message."""
+    said, found = sections(notebook), []
+    for message, section in rows(notebook):
+        if section not in said:
+            found.append(f"there is no section '{section}'")
+        elif not re.search(".*?".join(map(re.escape, pieces(message))), said[section]):
+            found.append(f"'{section}' does not show {message}")
+    led_to = {section for _, section in rows(notebook)}
+    return found + [f"nothing leads to '{each}'" for each in said.keys() - led_to]
+
+
+def raising(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in code_cells(notebook) if RAISES in tags(cell)]
+
+
+def test_each_row_of_the_table_leads_to_a_section_that_shows_its_message():
+    notebook = read()
+    assert len(rows(notebook)) > 25
+    assert problems(notebook) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("a floor for `cov_diag` | factors |", "a floor | shapes |", "'shapes' does not show"),
+        ("`var is of incorrect size`", "`var is of wrong size`", "does not show `var is of wrong"),
+        ("| models |", "| silence |", "nothing leads to 'models'"),
+        ("| models |", "| mixtures |", "there is no section 'mixtures'"),
+    ],
+)
+def test_a_row_that_leads_nowhere_is_noticed(old, new, problem):
+    notebook = read()
+    table = notebook.cells[1]
+    assert old in table.source
+    table.source = table.source.replace(old, new)
+    assert any(problem in each for each in problems(notebook))
+
+
+def test_every_error_is_shown_by_its_type_and_message_alone():
+    """A way through files and lines is another on each machine, and nbval does not compare it."""
+    cells = raising(read())
+    assert len(cells) >= MIN_ERRORS
+    for cell in cells:
+        (error,) = cell.outputs
+        shown = ANSI.sub("", "\n".join(error.traceback)).strip()
+        assert shown == f"{error.ename}: {error.evalue}"
+
+
+def test_the_page_of_errors_has_every_message_of_the_clinic():
+    known = [re.split(r"\.\.\.", entry.message.partition(": ")[2]) for entry in ENTRIES]
+    patterns = [".*?".join(re.escape(piece.strip()) for piece in each) for each in known]
+    patterns = [pattern for pattern in patterns if pattern]
+    for cell in raising(read()):
+        said = " ".join(cell.outputs[0].evalue.split())
+        # The number of the batch element and of the minor are those of the case.
+        said = re.sub(r"leading minor of order \d", "leading minor of order 2", said)
+        assert any(re.match(pattern, said) for pattern in patterns), said
+
+
+def failing(said: str) -> NotebookNode:
+    """A cell that raises, stored as if it had said so."""
+    trace = f"\x1b[31mValueError\x1b[39m: {said}"
+    error = new_output("error", ename="ValueError", evalue=said, traceback=[trace])
+    return new_code_cell(
+        "raise ValueError('no factor')", metadata={"tags": [RAISES]}, outputs=[error]
+    )
+
+
+def test_a_declared_error_is_compared_and_the_cells_after_it_run(sandbox, write_notebook):
+    sandbox.copy_helpers()
+    cells = [
+        new_code_cell("from helpers import shorten_errors\n\nshorten_errors()"),
+        failing("no factor"),
+        failing("another message"),
+        new_code_cell("1 / 1", metadata={"tags": [RAISES]}, outputs=failing("no factor").outputs),
+        new_code_cell("print(1)", outputs=[new_output("stream", name="stdout", text="1\n")]),
+    ]
+    for count, cell in enumerate(cells, start=1):
+        cell.execution_count = count
+    path = write_notebook(sandbox.notebooks / "00_tiny.ipynb", *cells)
+    said = sandbox.nbval([path], "-rA").stdout
+    results = re.findall(r"^(PASSED|FAILED) .*::Cell (\d)", said, re.MULTILINE)
+    assert [number for outcome, number in results if outcome == "FAILED"] == ["2", "3"], said
+    assert "'no factor', stored was 'another message'" in said

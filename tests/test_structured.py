@@ -1,0 +1,383 @@
+"""Structured models: their densities, their gradients, and fits down to the exact optimum."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize
+from sklearn.covariance import ShrunkCovariance
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.decomposition import FactorAnalysis
+from sklearn.preprocessing import scale
+from strategies import DTYPES, correlated_samples, random_gaussian, random_samples, seeds
+from torch import Tensor
+
+from helpers import (
+    DiagonalLikelihood,
+    GaussianLikelihood,
+    LowRankLikelihood,
+    ShrinkageLikelihood,
+    SufficientStatistics,
+    factor_analysis,
+    fit,
+    ledoit_wolf,
+    log_prob,
+    n_free_parameters,
+    shrunk_covariance,
+)
+from helpers import structured as module
+from helpers.structured import StructuredLikelihood
+
+
+def diagonal(batch_shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float64):
+    """A Gaussian without correlations that is no standard normal."""
+    model = DiagonalLikelihood(4, batch_shape, dtype=dtype)
+    with torch.no_grad():
+        model.loc.copy_(random_samples(*batch_shape, 4, seed=1))
+        model.log_scale.copy_(random_samples(*batch_shape, 4, seed=2))
+    return model
+
+
+def low_rank(batch_shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float64):
+    """Two strong factors in four variables."""
+    model = LowRankLikelihood(4, 2, batch_shape, dtype=dtype)
+    with torch.no_grad():
+        model.loc.copy_(random_samples(*batch_shape, 4, seed=1))
+        model.cov_factor.copy_(random_samples(*batch_shape, 4, 2, seed=2))
+        model.log_cov_diag.copy_(random_samples(*batch_shape, 4, seed=3))
+    return model
+
+
+def shrunk(batch_shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float64):
+    """A singular covariance, shrunk by a quarter."""
+    rows = random_samples(*batch_shape, 3, 4, seed=4)
+    sample = SufficientStatistics.from_data(rows).covariance_matrix().to(dtype)
+    model = ShrinkageLikelihood(sample, rows.mean(dim=-2).to(dtype))
+    with torch.no_grad():
+        model.logit_shrinkage.fill_(math.log(0.25 / 0.75))
+    return model
+
+
+MODELS = {"diagonal": diagonal, "low rank": low_rank, "shrinkage": shrunk}
+every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+
+
+# What they are -----------------------------------------------------------------------------------
+
+
+@every_model
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch_shape", [(), (1,), (0,), (3, 2)])
+def test_density_loss_and_factor_are_those_of_the_covariance(make, batch_shape, dtype):
+    model = make(batch_shape, dtype)
+    value = random_samples(*batch_shape, 7, 4, seed=5, dtype=dtype)
+    tolerance = 2e-4 if dtype == torch.float32 else 1e-11  # of densities up to some hundred nats
+    kind = {"rtol": tolerance, "atol": tolerance}
+    factor = torch.linalg.cholesky(model.covariance_matrix)
+    torch.testing.assert_close(model.scale_tril, factor, **kind)
+    expected = log_prob(value, model.loc, factor)
+    torch.testing.assert_close(model.log_prob(value), expected, **kind)
+    torch.testing.assert_close(model(value), -expected.mean(dim=-1), **kind)
+    statistics = SufficientStatistics.from_data(value)
+    torch.testing.assert_close(model(statistics), model(value), **kind)
+    assert model(value).shape == model.batch_shape == batch_shape
+    assert model(value).dtype == model.loc.dtype == dtype
+    if not batch_shape:  # torch counts batches from the other end
+        torch.testing.assert_close(model.distribution.log_prob(value), expected, **kind)
+
+
+@every_model
+def test_gradients_are_those_of_finite_differences(make):
+    model = make()
+    data = correlated_samples(10, 4)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+
+    def loss(*values: Tensor) -> Tensor:
+        return torch.func.functional_call(model, dict(zip(names, values, strict=True)), (data,))
+
+    start = [each.detach().clone().requires_grad_() for each in parameters]
+    assert torch.autograd.gradcheck(loss, start)
+
+
+def test_new_models_are_where_they_say():
+    assert torch.equal(DiagonalLikelihood(3).covariance_matrix, torch.eye(3))
+    new = LowRankLikelihood(6, 3, (2,), dtype=torch.float64)
+    variances = new.covariance_matrix.diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(variances, torch.ones(2, 6).double())
+    assert torch.linalg.matrix_rank(new.cov_factor).tolist() == [3, 3]
+    assert LowRankLikelihood(400, 399).covariance_matrix.isfinite().all()
+    assert shrunk().shrinkage.item() == pytest.approx(0.25)
+    assert ShrinkageLikelihood(torch.eye(3)).shrinkage.item() == 0.5
+
+
+@given(seed=seeds, share=st.floats(0.01, 0.99))
+def test_the_shrinkage_is_that_of_the_closed_form(seed, share):
+    sample = torch.cov(random_samples(4, 5, seed=seed).T)
+    model = ShrinkageLikelihood(sample)
+    with torch.no_grad():
+        model.logit_shrinkage.fill_(math.log(share / (1 - share)))
+    torch.testing.assert_close(
+        model.covariance_matrix, shrunk_covariance(sample, share), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_parameters_are_counted():
+    assert DiagonalLikelihood(5).n_free_parameters == 10
+    assert LowRankLikelihood(8, 2).n_free_parameters == 8 + 16 - 1 + 8
+    assert LowRankLikelihood(4, 3).n_free_parameters == n_free_parameters(4)
+    assert ShrinkageLikelihood(torch.eye(5)).n_free_parameters == 1
+
+
+def test_what_all_have_in_common_says_nothing_of_a_structure():
+    with pytest.raises(NotImplementedError):
+        _ = StructuredLikelihood(3).covariance_matrix
+
+
+# Fits --------------------------------------------------------------------------------------------
+
+
+def test_a_diagonal_fit_ends_at_means_and_variances():
+    data = torch.as_tensor(load_wine().data)  # columns from 0.1 to 1,700 in size
+    model = DiagonalLikelihood(13, dtype=torch.float64)
+    history = fit(model, data)
+    assert history.converged
+    # A gap of 1e-10 nats is 1e-5 standard deviations.
+    deviation = data.std(dim=0, correction=0)
+    assert ((model.loc - data.mean(0)) / deviation).abs().max().item() < 2e-5
+    assert (model.log_scale.exp() / deviation - 1).abs().max().item() < 2e-5
+    assert history.gap[0] > 1000
+    assert history.sampling_error == 26 / (2 * 178)
+    assert history.verdict.negligible
+
+
+@pytest.mark.parametrize(("data", "rank"), [("wine", 2), ("raw wine", 3), ("digits", 4)])
+def test_a_low_rank_fit_ends_at_the_maximum_of_factor_analysis(data, rank):
+    digits = load_digits().data
+    rows = {
+        "wine": scale(load_wine().data),
+        "raw wine": load_wine().data,
+        "digits": digits[:, np.ptp(digits, axis=0) > 0],
+    }[data]
+    model = LowRankLikelihood(rows.shape[1], rank)  # float32: trained in float64
+    history = fit(model, rows)
+    assert history.converged
+    assert history.dim == rows.shape[1]
+    assert history.count == len(rows)
+    best = factor_analysis(rows, rank)
+    score = best.log_prob(torch.as_tensor(rows)).mean().item()
+    assert -history.loss[-1].item() == pytest.approx(score, abs=2e-10)
+    # Parameters in float32 have seven digits.
+    reached = model.double().log_prob(torch.as_tensor(rows)).mean().item()
+    assert reached == pytest.approx(score, abs=1e-4)
+
+
+def test_the_gap_tells_a_local_maximum_from_the_best():
+    """On iris with two factors the likelihood has several; this start leads to a lower one."""
+    data = load_iris().data
+    history = fit(LowRankLikelihood(4, 2), data, max_steps=200)
+    theirs = FactorAnalysis(2, tol=1e-6, max_iter=20_000, svd_method="lapack").fit(data)
+    best = -(history.loss[-1] - history.gap[-1]).item()
+    assert not history.converged
+    assert best > theirs.score(data)
+    assert history.gap[-1].item() == pytest.approx(best + history.loss[-1].item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_the_learnt_shrinkage_is_the_best_for_the_rows_held_out(n):
+    gaussian = random_gaussian(8, seed=1)
+    rows = random_samples(n + 30, 8, seed=2) @ gaussian.scale_tril.mT
+    train, held_out = rows[:n], rows[n:]
+    sample = torch.cov(train.T, correction=0)
+    model = ShrinkageLikelihood(sample, train.mean(0))
+    history = fit(model, held_out)
+    assert history.converged
+
+    def loss(share: float) -> float:
+        fitted = ShrunkCovariance(shrinkage=share).fit(train.numpy())
+        return -fitted.score(held_out.numpy())
+
+    found = optimize.minimize_scalar(loss, bounds=(0, 1), method="bounded", options={"xatol": 1e-9})
+    assert model.shrinkage.item() == pytest.approx(found.x, abs=1e-3)
+    assert history.loss[-1].item() == pytest.approx(found.fun, abs=1e-9)
+    assert history.loss[-1].item() <= loss(ledoit_wolf(train)[1].item()) + 1e-10
+
+
+def test_on_the_rows_it_was_made_from_a_covariance_is_not_shrunk():
+    data = correlated_samples(50, 3)
+    model = ShrinkageLikelihood(torch.cov(data.T, correction=0), data.mean(0))
+    history = fit(model, data)
+    assert history.converged
+    assert model.shrinkage.item() < 1e-5
+    few = random_samples(3, 5)
+    singular = ShrinkageLikelihood(torch.cov(few.T, correction=0), few.mean(0))
+    with pytest.raises(ValueError, match="data: expected rows with variance where"):
+        fit(singular, few)
+
+
+@settings(max_examples=6)
+@given(seed=seeds, rank=st.integers(1, 2))
+def test_units_do_not_hinder_a_fit(seed, rank):
+    factor = random_samples(6, rank, seed=seed)
+    rows = random_samples(200, rank, seed=seed + 1) @ factor.mT
+    rows = rows + random_samples(200, 6, seed=seed + 2)
+    units = torch.tensor([1e-5, 1.0, 1e4, -1e2, 1e-2, 1e6], dtype=torch.float64)
+    data = rows * units + 3 * units
+    for model in (LowRankLikelihood(6, rank).double(), DiagonalLikelihood(6).double()):
+        same = copy.deepcopy(model)
+        gaps = [fit(each, x).gap[-1].item() for each, x in ((model, rows), (same, data))]
+        assert max(gaps) < 0.1  # local maxima are allowed, and those of different starts differ
+        if isinstance(model, DiagonalLikelihood):
+            assert max(gaps) <= 1e-10
+
+
+@pytest.mark.parametrize("batch_shape", [(1,), (0,), (2, 2)])
+@every_model
+def test_a_batch_is_fitted_together(make, batch_shape):
+    data = random_samples(*batch_shape, 30, 4, seed=7)
+    model = make(batch_shape)
+    history = fit(model, data)
+    assert history.gap.shape == (len(history.step), *batch_shape)
+    if not math.prod(batch_shape):
+        return
+    assert history.gap[-1].min().item() > -1e-9
+    together = model(data)
+    torch.testing.assert_close(together, history.loss[-1], rtol=1e-9, atol=1e-9)
+    if make is not low_rank:  # whose starts and maxima are other ones alone
+        assert history.converged
+
+
+def test_one_set_of_rows_serves_a_batch():
+    data = correlated_samples(30, 4)
+    model = DiagonalLikelihood(4, (2,), dtype=torch.float64)
+    assert fit(model, data).converged
+    torch.testing.assert_close(model.loc[1], data.mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.loc[0], model.loc[1])
+
+
+@every_model
+def test_statistics_are_enough(make):
+    data = correlated_samples(30, 4)
+    one, other = make(), make()
+    fit(one, data)
+    fit(other, SufficientStatistics.from_data(data))
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name])
+
+
+@every_model
+def test_a_fit_goes_on_from_where_the_model_is(make):
+    data = correlated_samples(30, 4)
+    model = make()
+    first = fit(model, data, max_steps=3)
+    assert first.n_steps <= 3
+    second = fit(model, data)
+    torch.testing.assert_close(second.loss[0], first.loss[-1], rtol=1e-9, atol=1e-9)
+    assert second.loss[-1] <= second.loss[0] + 1e-12
+
+
+# What goes wrong -------------------------------------------------------------------------------
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"optimizer": "adam"}, "optimizer: expected None or 'lbfgs'"),
+        ({"optimizer": "natural"}, "optimizer: expected None or 'lbfgs'"),
+        ({"batch_size": 4}, "batch_size: expected None"),
+        ({"checkpoint": "a.pt"}, "checkpoint: expected None"),
+        ({"tol": -1.0}, "tol: expected"),
+        ({"device": "cuda:99"}, "device: expected"),
+    ],
+)
+def test_what_structured_models_have_not_is_refused(make, how, words):
+    model = make()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=words):
+        fit(model, correlated_samples(30, 4), **how)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@every_model
+def test_frozen_and_spoilt_models_are_refused(make):
+    data = correlated_samples(30, 4)
+    frozen = make().requires_grad_(False)
+    with pytest.raises(ValueError, match="model: expected parameters that require gradients"):
+        fit(frozen, data)
+    spoilt = make()
+    with torch.no_grad():
+        next(spoilt.parameters()).fill_(math.nan)
+    with pytest.raises(ValueError, match="model: .*: expected finite values"):
+        fit(spoilt, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (random_samples(5, 3), r"data.mean: expected shape \(..., 4\)"),
+        (random_samples(0, 4), "data: expected at least one sample"),
+        (random_samples(2, 5, 4), "data: expected batch shape"),
+        (random_samples(5, 4, dtype=torch.float32), "data: expected dtype float64"),
+    ],
+)
+@every_model
+def test_losses_of_data_that_do_not_fit_are_refused(make, data, words):
+    with pytest.raises(ValueError, match=words):
+        make()(data)
+
+
+def test_constant_columns_have_no_variance_to_learn():
+    data = correlated_samples(9, 4)
+    data[:, 2] = 1.5
+    for model in (diagonal(), low_rank()):
+        with pytest.raises(ValueError, match="constant column 2"):
+            fit(model, data)
+
+
+def test_an_interrupt_keeps_what_was_learnt(monkeypatch):
+    data = correlated_samples(30, 4)
+    model = diagonal()
+    before = model(data).item()
+    recorded = []
+
+    def interrupted(problem, recorder, step):
+        recorded.append(step)
+        if step == 3:
+            raise KeyboardInterrupt
+        return record(problem, recorder, step)
+
+    record = module._record
+    monkeypatch.setattr(module, "_record", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, data)
+    assert recorded == [0, 1, 2, 3]
+    assert model(data).item() < before
+
+
+def test_a_fit_that_leaves_the_numbers_leaves_the_model(monkeypatch):
+    model = diagonal()
+    before = copy.deepcopy(model.state_dict())
+    monkeypatch.setattr(
+        torch.optim.LBFGS,
+        "step",
+        lambda self, closure: [
+            p.data.fill_(math.nan) for g in self.param_groups for p in g["params"]
+        ],
+    )
+    with pytest.raises(FloatingPointError, match="left the finite numbers by step 1"):
+        fit(model, correlated_samples(30, 4))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_other_models_are_fitted_as_before():
+    history = fit(GaussianLikelihood(4, dtype=torch.float64), correlated_samples(30, 4))
+    assert history.optimizer != "L-BFGS"
+    assert history.converged
+    with pytest.raises(TypeError, match="model: expected a structured model"):
+        module.fit_structured(torch.nn.Linear(3, 3), correlated_samples(30, 4))
