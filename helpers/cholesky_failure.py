@@ -25,6 +25,7 @@ _MEANING = {
     RANK_DEFICIENT: "singular: some combination of the columns has no variance left",
     INDEFINITE: "not a covariance: some combination of the columns has a negative variance",
 }
+_BARELY = "barely below zero: perhaps a singular covariance whose sums over rows were rounded"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class CholeskyFinding:
     shrinkage: float | None
     dtype: torch.dtype
     dim: int
+
+    @property
+    def is_barely_indefinite(self) -> bool:
+        """Whether rounding in the sums over many rows may be all that is below zero."""
+        half_the_digits = math.sqrt(torch.finfo(self.dtype).eps) * self.largest_eigenvalue
+        return self.cause == INDEFINITE and -self.smallest_eigenvalue < half_the_digits
 
     @property
     def advice(self) -> tuple[str, ...]:
@@ -200,7 +207,7 @@ def _finding(
     bad = (~matrix.isfinite()).nonzero().tolist()
     smallest, largest = (math.nan, math.nan) if bad else (own[0].item(), own[-1].item())
     apart, where = _asymmetry(matrix)
-    symmetrised = NAN if bad else _by_eigenvalues(own, one_scale, dim * eps)
+    symmetrised = NAN if bad else cause_by_eigenvalues(own, one_scale, dim * eps)
     diagonal = matrix.diagonal()
     return CholeskyFinding(
         index=index,
@@ -225,11 +232,11 @@ def _asymmetry(matrix: Tensor) -> tuple[float, tuple[int, int] | None]:
     scale = matrix.diagonal().double().abs().sqrt()
     allowed = ROUNDINGS * torch.finfo(matrix.dtype).eps * scale[:, None] * scale
     minded = (apart > allowed) | (apart > TORCH_ATOL + TORCH_RTOL * matrix.double().abs())
-    column, row = divmod(int(apart.mT.argmax()), len(matrix))  # the first in the lower triangle
+    column, row = divmod(int(apart.argmax()), len(matrix))  # as it stands in the lower triangle
     return apart.max().item(), (row, column) if bool(minded.any()) else None
 
 
-def _by_eigenvalues(own: Tensor, one_scale: Tensor, rounding: float) -> str:
+def cause_by_eigenvalues(own: Tensor, one_scale: Tensor, rounding: float) -> str:
     """The cause from the eigenvalues, in the matrix's own units and then at one scale."""
     for eigenvalues in (own, one_scale):
         level = rounding * eigenvalues.abs().max()
@@ -252,7 +259,7 @@ def _shrinkage(eigenvalues: Tensor, share: float) -> float | None:
 def _facts(found: CholeskyFinding) -> Iterator[str]:
     """What was measured, in lines; what is rounding noise is called zero."""
     if found.cause in _MEANING:
-        yield _MEANING[found.cause]
+        yield _BARELY if found.is_barely_indefinite else _MEANING[found.cause]
     if found.cause == NAN:
         yield f"first at {found.where}"
         return
@@ -276,7 +283,7 @@ def _advice(found: CholeskyFinding) -> Iterator[str]:
     elif found.cause == ASYMMETRIC:
         yield "symmetrise, (S + S.mT) / 2, if the difference is rounding"
         yield "if it is not, one triangle was never filled: torch factorises the lower one"
-    elif found.cause == RANK_DEFICIENT:
+    elif found.cause == RANK_DEFICIENT or found.is_barely_indefinite:
         yield from _advice_for_singular(found)
     elif found.cause == INDEFINITE:
         yield "change the model: build the matrix from a factor, S = L @ L.mT, as a fit does"

@@ -374,10 +374,9 @@ def draw_estimates(gaussian: Any, count: int, repeats: int, *, seed: int = 0) ->
     numbers = max(1, d * d * int(np.prod(batch)))
     repeats = require_count(repeats, "repeats", maximum=LARGEST_SIZE // numbers)
     rng = np.random.default_rng(require_count(seed, "seed", minimum=0))
-    turn = np.tril(rng.standard_normal((repeats, *batch, d, d)), -1)
-    turn += np.sqrt(rng.chisquare(count - np.arange(1, d + 1), (repeats, *batch, d)))[
-        ..., None
-    ] * np.eye(d)
+    below = np.tril(rng.standard_normal((repeats, *batch, d, d)), -1)
+    roots = np.sqrt(rng.chisquare(count - np.arange(1, d + 1), (repeats, *batch, d)))
+    turn = below + roots[..., None] * np.eye(d)
     shift = rng.standard_normal((repeats, *batch, d, 1))
     turn, shift = (torch.from_numpy(each / count**0.5).to(scale_tril) for each in (turn, shift))
     return Gaussian(loc + (scale_tril @ shift)[..., 0], scale_tril @ turn)

@@ -36,7 +36,7 @@ from helpers.validation import (
     require_variance,
 )
 
-FLOOR = 1e-8  # of a variable's variance: the least that factor analysis leaves it for itself
+FLOOR = 1e-6  # of a variable's variance: the least that factor analysis leaves it for itself
 LOWEST = math.log(FLOOR)
 EXPLAINED = 1e-4  # what a start leaves a variable that the factors are to explain
 SMALLEST_SHARE = 1e-10  # of a variance; below, a Cholesky factor keeps digits that Woodbury loses
@@ -329,11 +329,12 @@ def factor_analysis(data: Any, rank: int, *, n_starts: int = 20) -> LowRankCovar
     ------
     TypeError, ValueError
         If an argument does not fit, a column is constant, or columns are so dependent that k
-        factors explain more than k of them entirely: the likelihood has no maximum then.
+        factors explain more than k of them, but for a millionth of their variance: with exact
+        dependence the likelihood has no maximum.
 
     References
     ----------
-    Joereskog (1967), Some contributions to maximum likelihood factor analysis. Psychometrika 32,
+    Jöreskog (1967), Some contributions to maximum likelihood factor analysis. Psychometrika 32,
     443-482. Lawley and Maxwell (1971), Factor Analysis as a Statistical Method, chapter 4.
     """
     statistics, rank = _as_statistics(data, rank)
@@ -351,7 +352,8 @@ def factor_analysis(data: Any, rank: int, *, n_starts: int = 20) -> LowRankCovar
     if bool((is_heywood.sum(dim=-1) > rank).any()):
         raise ValueError(
             f"data: expected columns of which {rank} factors explain at most {rank} entirely, got "
-            f"{int(is_heywood.sum(dim=-1).max())}: some columns are linear combinations of others"
+            f"{int(is_heywood.sum(dim=-1).max())}: but for a millionth of their variance some are "
+            f"linear combinations of others"
         )
     loadings = _best_loadings(correlation, own, rank)
     return _result(statistics, scale[..., None] * loadings, own * variance, is_heywood)

@@ -377,7 +377,7 @@ class Spectral(ScaleMap):
         return torch.cat([lengths.log(), below / 2], dim=-1)
 
 
-SCALE_MAPS: dict[str, type[ScaleMap]] = {
+SCALE_MAPS = {
     "exp-Cholesky": ExpCholesky,
     "softplus": SoftplusCholesky,
     "row scale": RowScaledCholesky,

@@ -578,7 +578,7 @@ class _ShrinkageProblem(_Problem):
             self.parameters[0].copy_(self.best_of_grid)
 
     def _minimum(self) -> Tensor:
-        """The smallest loss: on a grid, between its points, and at both ends."""
+        """The smallest loss: on a grid, and between its points."""
         values = self.eigenvalues
         grid = torch.linspace(-FURTHEST_LOGIT, FURTHEST_LOGIT, POINTS, dtype=values.dtype)
         grid = grid.to(values.device).reshape(-1, *[1] * (values.ndim - 1))
@@ -592,12 +592,7 @@ class _ShrinkageProblem(_Problem):
                 "without, so that no shrinkage is the best; use other rows than it was made from"
             )
         width = 2 * FURTHEST_LOGIT / (POINTS - 1)
-        inner = self._nll(_golden_section(self._nll, self.best_of_grid, width))
-        mean = values.mean(dim=-1, keepdim=True).expand_as(values)
-        whole = _nll_of_variances(mean, self.seen)
-        none = _nll_of_variances(values.clamp(min=_tiny(values)), self.seen)
-        none = torch.where(singular, inner, none)
-        return torch.minimum(inner, torch.minimum(whole, none))
+        return self._nll(_golden_section(self._nll, self.best_of_grid, width))
 
 
 def _golden_section(loss: Callable[[Tensor], Tensor], centre: Tensor, width: float) -> Tensor:
@@ -804,7 +799,3 @@ def _waves(dim: int, rank: int) -> Tensor:
 
 def _eps(tensor: Tensor) -> float:
     return torch.finfo(tensor.dtype).eps
-
-
-def _tiny(tensor: Tensor) -> float:
-    return torch.finfo(tensor.dtype).tiny

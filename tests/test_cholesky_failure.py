@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from helpers import explain_cholesky_failure, load_dataset
-from helpers.cholesky_failure import CholeskyFinding, _by_eigenvalues
+from helpers.cholesky_failure import CholeskyFinding, cause_by_eigenvalues
 
 DOUBLE = torch.float64
 
@@ -95,6 +95,35 @@ def test_the_place_is_that_of_the_first_nan_or_of_the_largest_asymmetry():
     assert "entries (2, 0) and (0, 2) differ by 0.75" in str(finding)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_asymmetry_of_a_few_roundings_is_none(dtype):
+    for roundings, cause in ((20, "fine"), (200, "asymmetric")):
+        matrix = torch.tensor([[1.0, 0.5], [0.5 + roundings * eps(dtype), 1.0]], dtype=dtype)
+        assert found(matrix).cause == cause
+
+
+def test_an_asymmetry_that_torch_minds_is_one_however_large_the_scales():
+    matrix = torch.tensor([[1e4, 1.0], [1.001, 1e4]])
+    assert not is_accepted(matrix)
+    assert found(matrix).cause == "asymmetric"
+    matrix[1, 0] = 1.0
+    assert is_accepted(matrix)
+    assert found(matrix).cause == "fine"
+
+
+def test_eigenvalues_are_those_of_the_symmetric_part():
+    finding = found(torch.tensor([[1.0, 5.0], [0.0, 1.0]], dtype=DOUBLE))
+    assert finding.smallest_eigenvalue == pytest.approx(-1.5)
+    assert finding.largest_eigenvalue == pytest.approx(3.5)
+    assert finding.symmetrised == "indefinite"
+
+
+def test_the_rounding_level_of_a_negative_matrix_is_not_negative():
+    assert (
+        found(torch.diag(torch.tensor([-4.0, -1.0]))).rounding_level == 2 * eps(torch.float32) * 4
+    )
+
+
 @given(
     seed=seeds,
     dim=dims,
@@ -135,7 +164,7 @@ def test_the_rounding_level_decides(levels, cause, dtype):
     lowest = levels * d * eps(dtype)
     eigenvalues = torch.ones(d, dtype=DOUBLE)
     eigenvalues[0] = lowest
-    assert _by_eigenvalues(eigenvalues, eigenvalues, d * eps(dtype)) == cause
+    assert cause_by_eigenvalues(eigenvalues, eigenvalues, d * eps(dtype)) == cause
 
 
 def test_units_of_the_columns_do_not_matter():
@@ -178,6 +207,20 @@ def test_the_shrinkage_that_is_advised_is_enough_and_not_more(lowest, dtype):
     smallest = torch.linalg.eigvalsh(shrunk.double())[0].item()
     # Half of the digits; the entries carry rounding of their own, of the dtype.
     assert smallest == pytest.approx(math.sqrt(eps(dtype)) * 5.0, abs=20 * eps(dtype))
+
+
+def test_rounding_in_long_sums_is_not_taken_for_a_wrong_model():
+    """Over many rows more is rounded than the level says, which knows nothing of rows."""
+    x = torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0))
+    x = torch.cat([x, x.sum(dim=1, keepdim=True)], dim=1)
+    below = torch.cov(x.mT) - 20 * eps(torch.float32) * torch.eye(3)
+    finding = found((below + below.mT) / 2)
+    assert finding.cause == "indefinite"
+    assert finding.is_barely_indefinite
+    assert "sums over rows were rounded" in str(finding)
+    assert any("collect more" in line for line in finding.advice)
+    assert not found(torch.tensor(CAUSES["indefinite"])).is_barely_indefinite
+    assert not found(torch.ones(2, 2)).is_barely_indefinite
 
 
 def test_no_shrinkage_where_none_is_needed_or_none_helps():

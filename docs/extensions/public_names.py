@@ -66,7 +66,8 @@ def _is_constant(name: str) -> bool:
 def _definition(constant: str) -> str:
     """Full name of a constant where it is written, since its description stands there."""
     package = import_module(_home(constant))
-    parts = [v for v in vars(package).values() if inspect.ismodule(v)]
+    inside = [v for v in vars(package).values() if inspect.ismodule(v)]
+    parts = [package, *(part for part in inside if part.__name__.startswith("helpers."))]
     homes = [part.__name__ for part in parts if f"\n{constant} = " in inspect.getsource(part)]
     return f"{homes[0]}.{constant}"
 

@@ -150,7 +150,7 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "08.2": Exercise(
         solution=most_probable,
-        praise="the prior counts as df + d + 1 more rows, so that it is positive definite for any n.",
+        praise="the prior counts as df + d + 1 more rows, and no n is too small for it.",
         cases=((_ROWS, _SCALE, 6.0), (_ROWS[:2], 2 * _SCALE, 3.5)),
         mistakes={
             "you add the covariance to the scale. Both are to be sums over rows: take the "
