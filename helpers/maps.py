@@ -189,7 +189,7 @@ class SoftplusCholesky(ScaleMap):
 
     def _factor(self, free: Tensor) -> Tensor:
         diagonal, below = _split(free)
-        # logaddexp keeps its digits for large negative numbers, which softplus rounds to zero.
+        # torch's softplus is the number itself from 20 on, too little by 2e-9.
         return _assemble(torch.logaddexp(diagonal, torch.zeros_like(diagonal)), below)
 
     def _free(self, scale_tril: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from helpers import (
     SCALE_MAPS,
+    CorrelationCholesky,
     ExpCholesky,
     GaussianLikelihood,
     MappedCholesky,
@@ -215,6 +216,21 @@ def test_a_root_keeps_digits_that_its_product_has_lost():
         torch.linalg.cholesky(root @ root.mT)
 
 
+def test_softplus_keeps_its_digits_where_it_is_nearly_a_line():
+    for value in (1e-12, 1.0, 21.0, 1e6):
+        scale_tril = torch.tensor([[value]]).double()
+        again = SoftplusCholesky()(SoftplusCholesky().right_inverse(scale_tril))
+        torch.testing.assert_close(again, scale_tril, rtol=1e-14, atol=0)
+
+
+@MAPS
+def test_free_numbers_are_no_window_on_the_factor(scale_map):
+    scale_tril = random_gaussian(2).scale_tril
+    before = scale_tril.clone()
+    scale_map.right_inverse(scale_tril).zero_()
+    assert torch.equal(scale_tril, before)
+
+
 # Registered with torch ---------------------------------------------------------------------------
 
 
@@ -352,6 +368,16 @@ def test_what_is_assigned_is_there(scale_map):
         ),
         (lambda: MappedCholesky(ExpCholesky(), 2**21), ValueError, ["dim", "1099511627776"]),
         (lambda: SoftplusCholesky().right_inverse(-torch.eye(2)), ValueError, ["scale_tril"]),
+        (
+            lambda: CorrelationCholesky().right_inverse(torch.tensor([[1.0, 0.0], [1.0, 1e-30]])),
+            ValueError,
+            ["scale_tril", "singular to its last digit"],
+        ),
+        (
+            lambda: MappedCholesky(ExpCholesky(), 2, (2,)).assign(torch.eye(2).expand(5, 2, 2)),
+            ValueError,
+            ["scale_tril", "batch shape (2,)", "(5,)"],
+        ),
         (lambda: ScaleMap()(torch.zeros(3)), NotImplementedError, ["ScaleMap"]),
         (lambda: ScaleMap().right_inverse(torch.eye(2)), NotImplementedError, ["ScaleMap"]),
     ],

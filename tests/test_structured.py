@@ -220,7 +220,7 @@ def test_on_the_rows_it_was_made_from_a_covariance_is_not_shrunk():
         fit(singular, few)
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seed=seeds, rank=st.integers(1, 2))
 def test_units_do_not_hinder_a_fit(seed, rank):
     factor = random_samples(6, rank, seed=seed)
@@ -236,12 +236,12 @@ def test_units_do_not_hinder_a_fit(seed, rank):
             assert max(gaps) <= 1e-10
 
 
-@pytest.mark.parametrize("batch_shape", [(1,), (0,), (2, 2)])
+@pytest.mark.parametrize("batch_shape", [(1,), (0,), (3,)])
 @every_model
 def test_a_batch_is_fitted_together(make, batch_shape):
     data = random_samples(*batch_shape, 30, 4, seed=7)
     model = make(batch_shape)
-    history = fit(model, data)
+    history = fit(model, data, max_steps=100)
     assert history.gap.shape == (len(history.step), *batch_shape)
     if not math.prod(batch_shape):
         return

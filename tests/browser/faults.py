@@ -115,9 +115,13 @@ def _in_outputs(reader: Reader) -> Iterator[str]:
             yield f"{_place(reader, at, cell)}: did not run"
         elif cell["execution_count"] != expected:
             yield f"{_place(reader, at, cell)}: ran as number {cell['execution_count']}"
-        for output in cell["outputs"]:
-            if output["output_type"] == "error":
-                yield f"{_place(reader, at, cell)}: {output['ename']}: {output['evalue']}"
+        errors = [each for each in cell["outputs"] if each["output_type"] == "error"]
+        if "raises-exception" in cell["metadata"].get("tags", ()):
+            if not errors:
+                yield f"{_place(reader, at, cell)}: is to raise an error and raised none"
+            continue
+        for error in errors:
+            yield f"{_place(reader, at, cell)}: {error['ename']}: {error['evalue']}"
 
 
 def _in_looks(reader: Reader) -> Iterator[str]:

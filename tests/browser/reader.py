@@ -35,6 +35,15 @@ START = """([command, clear]) => {
   window.hasEnded = false;
   (clear ? commands.execute("notebook:clear-all-cell-outputs") : Promise.resolve())
     .then(() => commands.execute(command))
+    .catch(() => {})
+    .then(() => {
+      // A command ends at the first error. Where errors are meant, cells run on: they are in the
+      // queue of the kernel, which answers another request when it comes to its end.
+      const panel = jupyterapp.shell.currentWidget;
+      const isMeant = cell => (cell.metadata.tags ?? []).includes("raises-exception");
+      if (panel.content.model.toJSON().cells.some(isMeant))
+        return panel.sessionContext.session.kernel.requestKernelInfo();
+    })
     .finally(() => { window.hasEnded = true; });
 }"""
 CELLS = "() => jupyterapp.shell.currentWidget.content.model.toJSON().cells"

@@ -92,6 +92,17 @@ def test_an_error_is_noticed_and_so_is_what_did_not_run_after_it(faults_of):
     ]
 
 
+def test_an_error_that_is_meant_stops_nothing_and_is_missed_where_it_does_not_come(faults_of):
+    meant = {"tags": ["raises-exception"]}
+    found = faults_of(
+        new_code_cell("1 / 0", metadata=meant),
+        new_code_cell("print('it goes on')"),
+        new_code_cell("1 / 1", metadata=meant),
+    )
+    assert len(found) == 1
+    assert "cell 3 (1 / 1): is to raise an error and raised none" in found[0]
+
+
 def test_an_interrupt_is_noticed(faults_of):
     interrupt = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
     found = faults_of(new_code_cell(interrupt), new_code_cell("2"))
