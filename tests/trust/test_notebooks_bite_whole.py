@@ -128,7 +128,7 @@ def skip(notebook: NotebookNode) -> None:
 
 
 def test_the_static_tests_fail_in_a_checkout_with_something_altered(checkout, sandbox):
-    first, second, third, _ = sorted((checkout / "notebooks").glob("*.ipynb"))
+    first, second, third, *_ = sorted((checkout / "notebooks").glob("*.ipynb"))
     edit(first, misstate)
     edit(second, strip)
     edit(third, skip)
@@ -143,5 +143,5 @@ def test_the_static_tests_fail_in_a_checkout_with_something_altered(checkout, sa
         f"test_notebook[{third.stem}-tags_are_known]",
         "test_the_stored_figures_are_those_in_the_notebooks",
     } <= failed, said[-3000:]
-    # The fourth notebook and the tests of the rules themselves are as they were.
+    # The fourth notebook, those after it and the tests of the rules themselves are as they were.
     assert not any("04_batched" in name or "rule_bites" in name for name in failed)
