@@ -3,11 +3,11 @@
 Modules stand in floors; each imports only from the floors below it.
 
 0. validation, devices
-1. gaussian, statistics, estimators, uncertainty, diagnostics, shrinkage, factor_analysis,
+1. gaussian, statistics, estimators, uncertainty, diagnostics, shrinkage, low_rank,
    cholesky_failure: mathematics on tensors with batch dimensions
 2. parametrizations, maps: from unconstrained parameters to `scale_tril`
-3. models, checkpoints, interrupts, history, structured, progress, objectives, optimizers,
-   training
+3. models, checkpoints, interrupts, history, structured, structured_fit, progress, objectives,
+   optimizers, training
 4. distributed: the same over many files and processes
 5. datasets, plotting, exercises, source, environment, crossover, scaling, parametrization_race,
    bad_disk, interactive:
@@ -40,7 +40,6 @@ from helpers.diagnostics import (
     mean_confidence_radius,
 )
 from helpers.estimators import maximum_likelihood, minimum_nll
-from helpers.factor_analysis import LowRankCovariance, factor_analysis, probabilistic_pca
 from helpers.gaussian import (
     Gaussian,
     condition,
@@ -52,6 +51,7 @@ from helpers.gaussian import (
     marginal,
 )
 from helpers.history import History
+from helpers.low_rank import LowRankCovariance, factor_analysis, probabilistic_pca
 from helpers.maps import (
     ColumnScaledCholesky,
     CorrelationCholesky,

@@ -20,11 +20,12 @@ MOST_SHOWN = 5  # failing elements on a page
 TORCH_ATOL, TORCH_RTOL, ROUNDINGS = 1e-6, 1e-5, 64
 
 _MEANING = {
-    NAN: "not a number, or infinite",
+    NAN: "not a number",
     ASYMMETRIC: "not symmetric",
     RANK_DEFICIENT: "singular: some combination of the columns has no variance left",
     INDEFINITE: "not a covariance: some combination of the columns has a negative variance",
 }
+_INFINITE = "infinite"
 _BARELY = "barely below zero: perhaps a singular covariance whose sums over rows were rounded"
 
 
@@ -42,6 +43,10 @@ class CholeskyFinding:
         The cause that is left once the matrix is averaged with its transpose.
     where : tuple of int or None
         Row and column of the first NaN or infinity, or of the largest asymmetry.
+    has_nan : bool
+        Whether an entry is NaN; what is not finite without one is infinite.
+    columns_not_finite : tuple of int
+        Columns whose variance is NaN or infinite.
     asymmetry : float
         Largest difference between an entry and its mirror image.
     smallest_eigenvalue, largest_eigenvalue : float
@@ -52,10 +57,15 @@ class CholeskyFinding:
         Eigenvalues above the rounding level, all columns brought to one scale.
     constant_columns : tuple of int
         Columns without any variance.
+    keeps_variances : bool
+        Whether to shrink towards the diagonal of S, which keeps every variance whatever its
+        units; else towards tr(S)/d I, as a variance on the diagonal is not above zero.
     shrinkage : float or None
-        Smallest alpha for which (1 - alpha) S + alpha tr(S)/d I has no eigenvalue below
-        sqrt(eps) times the largest one of S, which leaves half of the digits; 0 where S has
-        none itself, None where no alpha below one does.
+        Smallest alpha, rounded up to two digits, for which (1 - alpha) S + alpha T has no
+        eigenvalue below sqrt(eps) times the largest one of S, so that about half of the digits
+        survive. T is the diagonal of S, and eigenvalues those with all columns at one scale; or
+        T is tr(S)/d I, and they are taken as they are. 0 where S needs none, None where no alpha
+        up to one is enough.
     dtype : torch.dtype
     dim : int
     """
@@ -64,12 +74,15 @@ class CholeskyFinding:
     cause: str
     symmetrised: str
     where: tuple[int, int] | None
+    has_nan: bool
+    columns_not_finite: tuple[int, ...]
     asymmetry: float
     smallest_eigenvalue: float
     largest_eigenvalue: float
     rounding_level: float
     rank: int
     constant_columns: tuple[int, ...]
+    keeps_variances: bool
     shrinkage: float | None
     dtype: torch.dtype
     dim: int
@@ -78,7 +91,7 @@ class CholeskyFinding:
     def is_barely_indefinite(self) -> bool:
         """Whether rounding in the sums over many rows may be all that is below zero."""
         half_the_digits = math.sqrt(torch.finfo(self.dtype).eps) * self.largest_eigenvalue
-        return self.cause == INDEFINITE and -self.smallest_eigenvalue < half_the_digits
+        return self.symmetrised == INDEFINITE and -self.smallest_eigenvalue < half_the_digits
 
     @property
     def advice(self) -> tuple[str, ...]:
@@ -125,6 +138,8 @@ class CholeskyReport:
         if not self.batch_shape:
             return str(self.findings[0])
         count = len(self.findings)
+        if not count:
+            return "no matrices"
         if self.ok:
             return f"{count} matrices, all fine"
         causes = Counter(each.cause for each in self.failing)
@@ -163,14 +178,15 @@ def explain_cholesky_failure(matrix: Tensor) -> CholeskyReport:
     Higham (2002), Accuracy and Stability of Numerical Algorithms, second edition, section 10.1.
     Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices.
     Journal of Multivariate Analysis 88, 365-411.
+    Schäfer and Strimmer (2005), A shrinkage approach to large-scale covariance matrix estimation.
+    Statistical Applications in Genetics and Molecular Biology 4, 32 (target D, the diagonal).
     """
     matrix = as_tensor(matrix, "matrix")
     if matrix.ndim < 2 or not matrix.shape[-1] == matrix.shape[-2] > 0:
         raise ValueError(f"matrix: expected shape (..., dim, dim), got {tuple(matrix.shape)}")
     batch_shape, dim = tuple(matrix.shape[:-2]), matrix.shape[-1]
     flat = matrix.detach().reshape(math.prod(batch_shape), dim, dim).cpu()
-    places = _places(batch_shape)
-    measured = zip(places, flat, *_spectra(flat.double(), flat.dtype), strict=True)
+    measured = zip(_places(batch_shape), flat, *_measured(flat), strict=True)
     return CholeskyReport(batch_shape, tuple(_finding(*each) for each in measured))
 
 
@@ -184,10 +200,24 @@ def _places(batch_shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         yield tuple(place)
 
 
-def _spectra(matrix: Tensor, dtype: torch.dtype) -> tuple[Any, ...]:
+def _measured(matrix: Tensor) -> Iterator[Any]:
+    """What is asked of all matrices (n, d, d) at once: for each quantity its n values."""
+    eps = torch.finfo(matrix.dtype).eps
+    unit, own, one_scale, positive = _spectra(matrix.double(), matrix.dtype)
+    yield matrix.isfinite().flatten(1).all(dim=1).tolist()
+    yield from _asymmetry(matrix, ROUNDINGS * eps)
+    yield unit.tolist()
+    yield from (own, own[:, 0].tolist(), own[:, -1].tolist(), one_scale)
+    yield (own[:, 0] > own.shape[1] * eps * own.abs().amax(dim=1)).tolist()
+    yield (one_scale > own.shape[1] * eps * one_scale.abs().amax(dim=1)[:, None]).sum(1).tolist()
+    yield positive.tolist()
+
+
+def _spectra(matrix: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of each matrix (n, d, d) its unit (n,), and eigenvalues (n, d) in it and at one scale.
 
-    The unit keeps sums of numbers near the largest that float64 holds from overflowing.
+    The unit keeps sums of numbers near the largest that float64 holds from overflowing. The last
+    that is returned (n,) tells whether all variances are above zero.
     """
     finite = matrix.isfinite().all(dim=-1).all(dim=-1)[:, None, None]
     unit = torch.where(finite, matrix, 1.0).abs().amax(dim=(-2, -1))  # (n,)
@@ -195,45 +225,77 @@ def _spectra(matrix: Tensor, dtype: torch.dtype) -> tuple[Any, ...]:
     sound = torch.where(finite, matrix, 0.0) / unit[:, None, None]
     symmetric = sound / 2 + sound.mT / 2
     variance = symmetric.diagonal(dim1=-2, dim2=-1)  # (n, d)
-    scale = torch.where(variance.abs() > torch.finfo(dtype).tiny, variance.abs().sqrt(), 1.0)
+    smallest = torch.finfo(dtype).tiny
+    scale = torch.where(variance.abs() > smallest, variance.abs().sqrt(), 1.0)
     one_scale = symmetric / scale[:, :, None] / scale[:, None, :]
-    return unit.tolist(), torch.linalg.eigvalsh(symmetric), torch.linalg.eigvalsh(one_scale)
+    positive = (variance > smallest).all(dim=-1)
+    return unit, torch.linalg.eigvalsh(symmetric), torch.linalg.eigvalsh(one_scale), positive
+
+
+def _asymmetry(matrix: Tensor, roundings: float) -> tuple[list[float], list[int], list[bool]]:
+    """Largest difference from the mirror image, where, and if rounding or torch minds any."""
+    matrix = matrix.double()
+    apart = torch.nan_to_num(matrix - matrix.mT, posinf=math.inf).abs()
+    scale = matrix.diagonal(dim1=-2, dim2=-1).abs().sqrt()
+    allowed = roundings * scale[:, :, None] * scale[:, None, :]
+    minded = (apart > allowed) | (apart > TORCH_ATOL + TORCH_RTOL * matrix.abs())
+    largest, where = apart.flatten(1).max(dim=1)
+    return largest.tolist(), where.tolist(), minded.flatten(1).any(dim=1).tolist()
 
 
 def _finding(
-    index: tuple[int, ...], matrix: Tensor, unit: float, own: Tensor, one_scale: Tensor
+    index: tuple[int, ...],
+    matrix: Tensor,
+    is_finite: bool,
+    asymmetry: float,
+    place: int,
+    is_asymmetric: bool,
+    unit: float,
+    own: Tensor,
+    smallest: float,
+    largest: float,
+    one_scale: Tensor,
+    is_fine: bool,
+    rank: int,
+    has_variances: bool,
 ) -> CholeskyFinding:
-    dim, eps = len(own), torch.finfo(matrix.dtype).eps
-    bad = (~matrix.isfinite()).nonzero().tolist()
-    smallest, largest = (math.nan, math.nan) if bad else (own[0].item(), own[-1].item())
-    apart, where = _asymmetry(matrix)
-    symmetrised = NAN if bad else cause_by_eigenvalues(own, one_scale, dim * eps)
-    diagonal = matrix.diagonal()
+    """What was measured, as a finding; only a matrix that is not fine is looked at again."""
+    dim, eps, cause, where = len(matrix), torch.finfo(matrix.dtype).eps, FINE, None
+    if is_finite and is_asymmetric:
+        column, row = divmod(place, dim)  # as it stands in the lower triangle
+        where = (row, column)
+    if not is_finite:
+        smallest = largest = math.nan
+        cause, rank = NAN, 0
+        first_row, first_column = (~matrix.isfinite()).nonzero()[0].tolist()
+        where = (first_row, first_column)
+    elif not is_fine:
+        cause = cause_by_eigenvalues(own, one_scale, dim * eps)
+    sound = is_fine and is_finite
+    diagonal = None if sound else matrix.diagonal()
+    shrunk = one_scale if has_variances else own
     return CholeskyFinding(
         index=index,
-        cause=ASYMMETRIC if where and not bad else symmetrised,
-        symmetrised=symmetrised,
-        where=tuple(bad[0]) if bad else where,
-        asymmetry=apart,
+        cause=ASYMMETRIC if is_finite and is_asymmetric else cause,
+        symmetrised=cause,
+        where=where,
+        has_nan=not is_finite and bool(matrix.isnan().any()),
+        columns_not_finite=() if is_finite else _columns(~matrix.diagonal().isfinite()),
+        asymmetry=asymmetry,
         smallest_eigenvalue=smallest * unit,
         largest_eigenvalue=largest * unit,
         rounding_level=dim * eps * max(abs(smallest), abs(largest)) * unit,
-        rank=0 if bad else int((one_scale > dim * eps * one_scale.abs().max()).sum()),
-        constant_columns=tuple((diagonal == 0).nonzero().flatten().tolist()),
-        shrinkage=None if bad else _shrinkage(own, math.sqrt(eps)),
+        rank=rank,
+        constant_columns=() if diagonal is None else _columns(diagonal == 0),
+        keeps_variances=has_variances,
+        shrinkage=_shrinkage(shrunk, math.sqrt(eps)) if is_finite else None,
         dtype=matrix.dtype,
         dim=dim,
     )
 
 
-def _asymmetry(matrix: Tensor) -> tuple[float, tuple[int, int] | None]:
-    """Largest difference from the mirror image, and where, if rounding or torch minds it."""
-    apart = torch.nan_to_num(matrix.double() - matrix.mT.double(), posinf=math.inf).abs()
-    scale = matrix.diagonal().double().abs().sqrt()
-    allowed = ROUNDINGS * torch.finfo(matrix.dtype).eps * scale[:, None] * scale
-    minded = (apart > allowed) | (apart > TORCH_ATOL + TORCH_RTOL * matrix.double().abs())
-    column, row = divmod(int(apart.argmax()), len(matrix))  # as it stands in the lower triangle
-    return apart.max().item(), (row, column) if bool(minded.any()) else None
+def _columns(chosen: Tensor) -> tuple[int, ...]:
+    return tuple(chosen.nonzero().flatten().tolist())
 
 
 def cause_by_eigenvalues(own: Tensor, one_scale: Tensor, rounding: float) -> str:
@@ -248,24 +310,35 @@ def cause_by_eigenvalues(own: Tensor, one_scale: Tensor, rounding: float) -> str
 
 
 def _shrinkage(eigenvalues: Tensor, share: float) -> float | None:
-    """Smallest alpha that lifts the smallest eigenvalue to a share of the largest."""
-    smallest, mean = eigenvalues[0].item(), eigenvalues.mean().item()
-    wanted = share * eigenvalues.abs().max().item()
+    """Smallest alpha that lifts the smallest eigenvalue to a share of the largest, rounded up."""
+    values = eigenvalues.tolist()
+    smallest, mean = values[0], sum(values) / len(values)
+    wanted = share * max(abs(smallest), abs(values[-1]))
     if smallest >= wanted > 0:
         return 0.0
-    return (wanted - smallest) / (mean - smallest) if mean > wanted else None
+    if mean <= wanted:
+        return None
+    alpha = (wanted - smallest) / (mean - smallest)
+    digit = 10.0 ** (math.floor(math.log10(alpha)) - 1)
+    return float(f"{math.ceil(alpha / digit) * digit:.2g}")
 
 
 def _facts(found: CholeskyFinding) -> Iterator[str]:
     """What was measured, in lines; what is rounding noise is called zero."""
-    if found.cause in _MEANING:
-        yield _BARELY if found.is_barely_indefinite else _MEANING[found.cause]
     if found.cause == NAN:
-        yield f"first at {found.where}"
+        yield _MEANING[NAN] if found.has_nan else _INFINITE
+        columns = found.columns_not_finite
+        at = f"columns whose variance is not finite: {_listed(columns)}"
+        yield at if columns else f"first at {found.where}"
         return
     if found.cause == ASYMMETRIC:
+        yield _MEANING[ASYMMETRIC]
         yield f"entries {found.where} and {found.where[::-1]} differ by {found.asymmetry:.2g}"
         yield f"its symmetric part is {found.symmetrised}"
+    if found.is_barely_indefinite:
+        yield _BARELY
+    elif found.cause in (RANK_DEFICIENT, INDEFINITE):
+        yield _MEANING[found.cause]
     is_zero = abs(found.smallest_eigenvalue) <= found.rounding_level
     smallest = "zero to rounding" if is_zero else f"{found.smallest_eigenvalue:.3g}"
     name = str(found.dtype).removeprefix("torch.")
@@ -273,28 +346,39 @@ def _facts(found: CholeskyFinding) -> Iterator[str]:
     yield f"rounding level of {name}: {found.rounding_level:.1g}"
     if is_zero and found.cause == FINE:
         yield "with all columns at one scale it stands above rounding"
-    if found.cause == RANK_DEFICIENT:
+    if found.symmetrised == RANK_DEFICIENT:
         yield f"rank {found.rank} of {found.dim}"
+
+
+def _listed(columns: tuple[int, ...]) -> str:
+    left = len(columns) - MOST_SHOWN
+    shown = ", ".join(map(str, columns[:MOST_SHOWN]))
+    return f"{shown} and {left} more" if left > 0 else shown
 
 
 def _advice(found: CholeskyFinding) -> Iterator[str]:
     if found.cause == NAN:
-        yield "look at the data, or at the step before: this matrix is not where it began"
-    elif found.cause == ASYMMETRIC:
+        columns = "these columns of the data" if found.columns_not_finite else "the data"
+        yield f"look for gaps in {columns}: x.isfinite().all(dim=0)"
+        yield "in a training loop, stop at the first loss that is not finite"
+        return
+    if found.cause == ASYMMETRIC:
         yield "symmetrise, (S + S.mT) / 2, if the difference is rounding"
-        yield "if it is not, one triangle was never filled: torch factorises the lower one"
-    elif found.cause == RANK_DEFICIENT or found.is_barely_indefinite:
+        yield "if one triangle was never filled, mirror the other: S.tril() + S.tril(-1).mT"
+        if found.symmetrised != FINE:
+            yield "then, for the symmetric part:"
+    if found.symmetrised == RANK_DEFICIENT or found.is_barely_indefinite:
         yield from _advice_for_singular(found)
-    elif found.cause == INDEFINITE:
-        yield "change the model: build the matrix from a factor, S = L @ L.mT, as a fit does"
-        yield "estimate it from rows without gaps; pairwise estimates need not be a covariance"
-        yield from _advice_to_shrink(found)
+    elif found.symmetrised == INDEFINITE:
+        yield from _advice_for_indefinite(found)
 
 
 def _advice_for_singular(found: CholeskyFinding) -> Iterator[str]:
+    if found.dim == 1:
+        yield "look at the data: all samples are equal, or there is one only"
+        return
     if found.constant_columns:
-        columns = ", ".join(map(str, found.constant_columns[:MOST_SHOWN]))
-        yield f"drop the columns that never vary: {columns}"
+        yield f"drop the columns that never vary: {_listed(found.constant_columns)}"
     yield f"collect more than {found.dim} samples, or drop columns that repeat others"
     if found.dtype == torch.float32:
         yield "compute it in float64 from the data: the digits may be lost, not the variance"
@@ -302,9 +386,20 @@ def _advice_for_singular(found: CholeskyFinding) -> Iterator[str]:
     yield "change the model: low rank plus diagonal needs fewer samples"
 
 
+def _advice_for_indefinite(found: CholeskyFinding) -> Iterator[str]:
+    if found.dim == 1:
+        yield "change the model: learn the logarithm of a variance"
+        yield "estimate it as the mean of squares after the mean has been taken off"
+        return
+    yield "change the model: build the matrix from a factor, S = L @ L.mT, as a fit does"
+    yield "estimate it from rows without gaps; pairwise estimates need not be a covariance"
+    yield from _advice_to_shrink(found)
+
+
 def _advice_to_shrink(found: CholeskyFinding) -> Iterator[str]:
     if found.shrinkage:
-        # Rounded up, so that what is advised is enough.
-        exponent = math.floor(math.log10(found.shrinkage)) - 1
-        alpha = math.ceil(found.shrinkage / 10**exponent) * 10**exponent
-        yield f"shrink, (1 - a) S + a tr(S)/d I, by a = {alpha:.2g} or more"
+        target = "towards the diagonal, (1 - a) S + a diag(S)"
+        if not found.keeps_variances:
+            target = "(1 - a) S + a tr(S)/d I, as a variance on the diagonal is not above zero"
+        enough = f"by a = {found.shrinkage:.2g} or more; choose a on held-out rows"
+        yield f"shrink {target}, {enough}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from helpers.devices import widest_dtype
 from helpers.estimators import maximum_likelihood
-from helpers.gaussian import CHUNK, LOG_2PI, Gaussian, log_det
+from helpers.gaussian import CHUNK, LOG_2PI, Gaussian, log_det, log_prob, mahalanobis
 from helpers.uncertainty import n_free_parameters
 from helpers.validation import (
     FAR,
@@ -17,12 +19,14 @@ from helpers.validation import (
     as_gaussian,
     as_samples,
     as_tensor,
+    require_answer,
     require_count,
     require_finite,
     require_number,
 )
 
 MOST_ROWS = 100_000  # of a simulated sample; each has to be sorted many times
+MOST_DISTANCES = 2**28  # of a simulation; as float64 they take two gibibytes
 
 
 class Mardia(NamedTuple):
@@ -31,9 +35,11 @@ class Mardia(NamedTuple):
     Attributes
     ----------
     skewness : Tensor, shape (*batch,)
-        Mean cube of the scaled products of all pairs of rows; near 0 for Gaussian data.
+        Mean cube of the scaled products of all pairs of rows. Of n Gaussian rows its mean is
+        d (d + 2) ((n + 1) (d + 1) - 6) / ((n + 1) (n + 3)), which vanishes slowly.
     kurtosis : Tensor, shape (*batch,)
-        Mean squared `mahalanobis` of the rows; near d (d + 2) for Gaussian data.
+        Mean squared `mahalanobis` of the rows. Of n Gaussian rows its mean is
+        d (d + 2) (n - 1) / (n + 1).
     skewness_statistic, kurtosis_statistic : Tensor, shape (*batch,)
         In Gaussian data about chi-squared with d (d + 1) (d + 2) / 6 degrees of freedom, and about
         standard normal.
@@ -156,14 +162,41 @@ def leave_one_out(data: Any) -> LeaveOneOut:
     """
     data = _as_enough_rows(data, fewest=3)
     n, d = data.shape[-2:]
-    gaussian = maximum_likelihood(data)
-    within = _whitened(data, gaussian).square().sum(-2)  # (*batch, n)
+    maximum_likelihood(data)  # refuses what has no fit in the precision of the data
+    wide = data.to(widest_dtype(data.device))
+    gaussian = maximum_likelihood(wide)
+    within = _whitened(wide, gaussian).square().sum(-2)  # (*batch, n)
     left = 1 - within / (n - 1)  # of the determinant of the scatter, without the row
-    _require_dispensable(left, d)
+    # A difference of nearly equal numbers: what is left of the digits is not enough.
+    lost = left.detach() <= max(1e-6, 1e4 * torch.finfo(wide.dtype).eps)
+    left = left.masked_fill(lost, 1.0)
     distance = n / (n - 1) * within / left
     log_scale = log_det(gaussian.scale_tril, validate_args=False)[..., None]
     log_scale = log_scale + d * np.log(n / (n - 1)) + left.log()  # (*batch, n)
-    return LeaveOneOut(distance, -0.5 * (d * LOG_2PI + log_scale + distance))
+    log_probs = -0.5 * (d * LOG_2PI + log_scale + distance)
+    for *element, row in lost.nonzero().tolist():  # at most d of each data set
+        place = (*element, row)
+        fit = _fit_without(data[tuple(element)], row, element)
+        distance[place] = mahalanobis(wide[place][None], *fit)[0]
+        log_probs[place] = log_prob(wide[place][None], *fit)[0]
+    distance, log_probs = distance.to(data), log_probs.to(data)
+    return LeaveOneOut(
+        require_answer(distance, "data", "distance"), require_answer(log_probs, "data", "log_prob")
+    )
+
+
+def _fit_without(data: Tensor, row: int, element: list[int]) -> Gaussian:
+    """The fit to all rows (n, d) but one, in the widest dtype."""
+    others = torch.cat([data[:row], data[row + 1 :]])
+    try:
+        maximum_likelihood(others)
+    except ValueError as error:
+        where = f" in batch element {tuple(element)}" if element else ""
+        raise ValueError(
+            f"data: expected rows of which each can be left out, got row {row}{where}, "
+            f"without which there is no fit ({error})"
+        ) from error
+    return maximum_likelihood(others.to(widest_dtype(data.device)))
 
 
 def chi_squared_quantiles(n: int, dim: int) -> Tensor:
@@ -226,7 +259,8 @@ def distance_band(
     mass : float
         Probability that one given rank falls between its limits; for all ranks at once it is less.
     repeats : int
-        Number of samples that are simulated.
+        Number of samples that are simulated: at least 2 / (1 - mass), so that one lies beyond each
+        limit, at most a hundred thousand, and fewer where n is large.
     seed : int
         The global seed is left alone.
 
@@ -247,14 +281,22 @@ def distance_band(
     """
     n = require_count(n, "n", minimum=3, maximum=MOST_ROWS)
     dim = require_count(dim, "dim", maximum=n - 2)
-    mass = require_number(mass, "mass", above=0, below=1)
-    repeats = require_count(repeats, "repeats", maximum=MOST_ROWS)
+    fewest, most = fewest_repeats(mass), min(MOST_ROWS, MOST_DISTANCES // n)
+    if fewest > most:
+        raise ValueError(f"mass: expected at most {1 - 2 / most:.6g} for {n} rows, got {mass}")
+    repeats = require_count(repeats, "repeats", minimum=fewest, maximum=most)
     rng = np.random.default_rng(require_count(seed, "seed", minimum=0))
     together = max(1, CHUNK // (n * dim))
     sizes = [min(together, repeats - first) for first in range(0, repeats, together)]
     found = torch.cat([_sorted_distances(rng.standard_normal((k, n, dim))) for k in sizes])
     lower, upper = np.quantile(found, [(1 - mass) / 2, (1 + mass) / 2], axis=0)
     return torch.from_numpy(lower), torch.from_numpy(upper)
+
+
+def fewest_repeats(mass: float) -> int:
+    """How many samples it takes for one to lie beyond each limit of a band of this mass."""
+    mass = require_number(mass, "mass", above=0, below=1)
+    return math.ceil(round(2 / (1 - mass), 6))
 
 
 def _sorted_distances(rows: np.ndarray) -> Tensor:
@@ -266,9 +308,11 @@ def _sorted_distances(rows: np.ndarray) -> Tensor:
 def log_diagonal_standard_error(count: int) -> float:
     r"""Standard error of every :math:`\log L_{ii}` of a fit, :math:`1 / \sqrt{2 n}`.
 
-    To first order in 1/n it is the same for every truth, every i and every number of variables. The
-    exact value for variable i, counted from 1, is
-    :math:`\frac12 \sqrt{\psi'((n - i) / 2)}` with the trigamma function.
+    To first order in 1/n it is the same for every Gaussian truth, every i and every number of
+    variables. The exact value for variable i, counted from 1, is
+    :math:`\frac12 \sqrt{\psi'((n - i) / 2)}` with the trigamma function. Of data with another shape
+    the standard deviation of a column has the relative error :math:`\sqrt{(\kappa - 1) / 4n}`,
+    where :math:`\kappa` is the mean fourth power of the standardised column, 3 for a Gaussian.
 
     Parameters
     ----------
@@ -516,18 +560,6 @@ def _whitened(data: Tensor, gaussian: Gaussian) -> Tensor:
     """Rows of the data as columns, (*batch, d, n), centred and of unit covariance."""
     centred = (data - gaussian.loc[..., None, :]).mT
     return torch.linalg.solve_triangular(gaussian.scale_tril, centred, upper=False)
-
-
-def _require_dispensable(left: Tensor, dim: int) -> None:
-    """Raise ValueError at a row without which no variance would be left in some direction."""
-    needed = left.detach() <= 64 * dim * torch.finfo(left.dtype).eps
-    if bool(needed.any()):
-        *element, row = needed.nonzero()[0].tolist()
-        where = f" in batch element {tuple(element)}" if element else ""
-        raise ValueError(
-            f"data: expected rows of which each can be left out, got a row {row}{where} without "
-            f"which a column, or a combination of columns, is constant"
-        )
 
 
 def _digamma_minus_log(x: Tensor) -> Tensor:

@@ -52,7 +52,9 @@ def estimate(statistics: SufficientStatistics) -> tuple[Gaussian, Tensor]:
     try:
         factor = cholesky_factor(covariance, "data: covariance", statistics.count)
     except ValueError:
-        _require_varying(statistics)  # the most frequent reason has words of its own
+        require_varying(
+            statistics.scatter.diagonal(dim1=-2, dim2=-1)
+        )  # the most frequent reason has words of its own
         raise
     return Gaussian(statistics.mean, factor), covariance
 
@@ -87,8 +89,9 @@ def _require_enough(statistics: SufficientStatistics) -> None:
         )
 
 
-def _require_varying(statistics: SufficientStatistics) -> None:
-    constant = statistics.scatter.diagonal(dim1=-2, dim2=-1) <= 0  # (*batch, d)
+def require_varying(variance: Tensor) -> None:
+    """Raise ValueError where a column, of variances or sums of squares (*batch, d), is constant."""
+    constant = variance <= 0
     if bool(constant.any()):
         *element, column = constant.nonzero()[0].tolist()
         where = f" in batch element {tuple(element)}" if element else ""

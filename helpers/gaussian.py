@@ -257,7 +257,7 @@ def marginal(gaussian: Any, dims: Sequence[int]) -> Gaussian:
     """
     loc, scale_tril = as_gaussian(gaussian, "gaussian")
     kept = _as_dims(dims, loc.shape[-1])
-    factor = _triangular(scale_tril[..., kept, :])
+    factor = triangular(scale_tril[..., kept, :])
     return Gaussian(loc[..., kept], as_scale_tril(factor, "gaussian: scale_tril of the marginal"))
 
 
@@ -302,7 +302,7 @@ def condition(gaussian: Any, dims: Sequence[int], value: Tensor) -> Gaussian:
     require_same_kind(loc=loc, value=value)
     common_batch_shape(loc=loc.shape[:-1], scale_tril=scale_tril.shape[:-2], value=value.shape[:-1])
     k = len(known)
-    factor = _triangular(scale_tril[..., known + rest, :])
+    factor = triangular(scale_tril[..., known + rest, :])
     a, b, c = factor[..., :k, :k], factor[..., k:, :k], factor[..., k:, k:]
     residual = (value - loc[..., known])[..., None]  # (*batch, k, 1)
     shift = b @ torch.linalg.solve_triangular(a, residual, upper=False)
@@ -411,8 +411,11 @@ def rows_of_a_chunk(value: Tensor, batch_shape: torch.Size) -> int:
     return max(d, CHUNK // (math.prod(batch) * d or 1))
 
 
-def _triangular(factor: Tensor) -> Tensor:
-    """The lower-triangular L, positive on the diagonal, with L L^T = factor factor^T."""
+def triangular(factor: Tensor) -> Tensor:
+    """The lower-triangular L, positive on the diagonal, with L L^T = factor factor^T.
+
+    The factor may have more columns than rows, and not fewer. Nothing is squared on the way.
+    """
     upper = torch.linalg.qr(factor.mT).R  # (*batch, k, k)
     sign = torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(upper.dtype)
     return (upper * sign[..., None]).mT

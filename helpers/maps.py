@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions.transforms import CorrCholeskyTransform
 
-from helpers.parametrizations import log_cholesky, log_cholesky_inverse
+from helpers.gaussian import triangular
+from helpers.parametrizations import log_cholesky, log_cholesky_inverse, shape_of_factors
 from helpers.validation import (
-    LARGEST_SIZE,
-    as_device,
-    as_dtype,
+    as_kind,
     as_scale_tril,
     as_square,
     as_tensor,
@@ -35,7 +34,8 @@ def cholesky_of_root(root: Tensor, *, validate_args: bool = True) -> Tensor:
     Parameters
     ----------
     root : Tensor, shape (*batch, d, d)
-        Any A of full rank.
+        Any A of full rank, beyond rounding: of one that is singular up to its last digits, the
+        smallest scale is rounding itself.
     validate_args : bool
         False skips all checks, as in torch.distributions: for loops that checked before.
 
@@ -55,10 +55,12 @@ def cholesky_of_root(root: Tensor, *, validate_args: bool = True) -> Tensor:
     """
     if validate_args:
         root = as_square(root, "root")
-    triangle = torch.linalg.qr(root.mT).R.mT  # (*batch, d, d), lower
-    signs = torch.where(triangle.detach().diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)
-    scale_tril = triangle * signs.to(triangle.dtype).unsqueeze(-2)
-    return _as_factor(scale_tril, "root") if validate_args else scale_tril
+    scale_tril = triangular(root)
+    if validate_args:
+        if bool((scale_tril.detach().diagonal(dim1=-2, dim2=-1) == 0).any()):
+            raise ValueError("root: expected full rank, got a matrix with dependent rows")
+        _as_factor(scale_tril, "root")
+    return scale_tril
 
 
 class ScaleMap(nn.Module):
@@ -70,6 +72,10 @@ class ScaleMap(nn.Module):
 
     makes `module.scale_tril` the factor of free numbers, which the optimiser gets to see, and
     `module.scale_tril = L` sets them. `MappedCholesky` does the same without a module around it.
+
+    The maps that take their numbers from a QR or a singular value decomposition know a row only to
+    the rounding of the largest: for `MatrixExponential` and `Spectral`, scales of variables further
+    apart than the dtype has digits are lost, and `right_inverse` refuses such a factor.
     """
 
     def __init__(self) -> None:
@@ -109,7 +115,7 @@ class ScaleMap(nn.Module):
         return _as_factor(self._factor(free), "free")
 
     def right_inverse(self, scale_tril: Tensor, *, validate_args: bool = True) -> Tensor:
-        """Free numbers of a factor: `forward` makes the same factor of them.
+        """Free numbers of a factor: `forward` makes the same factor of them, up to rounding.
 
         Parameters
         ----------
@@ -125,17 +131,29 @@ class ScaleMap(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            If `scale_tril` is no such matrix, or the dtype cannot hold the numbers.
+            If `scale_tril` is no such matrix, the dtype cannot hold the numbers, or they do not
+            lead back: to half of the digits of each row, measured by the sum of its sizes.
         """
-        if validate_args:
-            scale_tril = as_scale_tril(scale_tril)
+        if not validate_args:
+            return self._free(scale_tril)
+        scale_tril = as_scale_tril(scale_tril)
         free = self._free(scale_tril)
-        if validate_args and not math.isfinite(free.detach().sum().item()):
+        if not bool(torch.isfinite(free.detach()).all()):
             raise ValueError(
                 "scale_tril: expected a factor whose free numbers its dtype can hold, got one "
                 "that is singular to its last digit; other units may help"
             )
+        self._require_way_back(scale_tril.detach(), free.detach())
         return free
+
+    def _require_way_back(self, scale_tril: Tensor, free: Tensor) -> None:
+        """Raise ValueError unless free numbers lead back to their factor."""
+        allowed = torch.finfo(free.dtype).eps ** 0.5 * scale_tril.abs().sum(dim=-1, keepdim=True)
+        if not bool(((self._factor(free) - scale_tril).abs() <= allowed).all()):  # NaN is not
+            raise ValueError(
+                "scale_tril: expected a factor that its free numbers give back, got another from "
+                "them: the scales are too far apart for this map and dtype; other units may help"
+            )
 
     def _factor(self, free: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__}: the map of free numbers is missing")
@@ -246,12 +264,16 @@ class CorrelationCholesky(ScaleMap):
     r"""Standard deviations times the factor of a correlation matrix.
 
     .. math:: L = \mathrm{diag}(s)\, C, \qquad s_i = e^{a_i}, \quad
-        C = \mathtt{CorrCholeskyTransform}(b)
+        C_{ij} = \tanh(b_{ij}) \prod_{k < j} \frac{1}{\cosh b_{ik}}, \quad
+        C_{ii} = \prod_{k < i} \frac{1}{\cosh b_{ik}}
 
-    with the transform of torch.distributions, which makes rows of unit length. The free numbers are
-    a, the logarithms of the standard deviations of the variables, and then b, row by row: the
-    partial correlations of a variable with those before it are tanh(b). The map is one-to-one,
-    until a partial correlation rounds to one.
+    where the rows of C have length one. The free numbers are a, the logarithms of the standard
+    deviations of the variables, and then b, row by row: tanh(b_ij) is the partial correlation of
+    variables i and j given those before j. The map is one-to-one.
+
+    It is the map of CorrCholeskyTransform in torch.distributions. That one takes
+    :math:`\sqrt{1 - \tanh^2 b}` as it stands, which loses half of the digits near a correlation of
+    one, and the gradient of its inverse is NaN; 1 / cosh b is the same number and does not cancel.
 
     References
     ----------
@@ -261,27 +283,35 @@ class CorrelationCholesky(ScaleMap):
 
     def _factor(self, free: Tensor) -> Tensor:
         log_scale, below = _split(free)
-        return log_scale.exp().unsqueeze(-1) * CorrCholeskyTransform()(below)
+        zeros = torch.zeros_like(log_scale)
+        # sqrt(1 - tanh^2) is 1 / cosh, which does not cancel.
+        shrink = _assemble(zeros, below).cosh().reciprocal().cumprod(dim=-1)
+        shrink = torch.cat([torch.ones_like(shrink[..., :1]), shrink[..., :-1]], dim=-1)
+        return log_scale.exp().unsqueeze(-1) * _assemble(zeros + 1, below.tanh()) * shrink
 
     def _free(self, scale_tril: Tensor) -> Tensor:
-        scale = torch.linalg.vector_norm(scale_tril, dim=-1)  # (*batch, d)
-        unit = scale_tril / scale.unsqueeze(-1)
-        # What stands right of an entry, up to the diagonal; torch's own inverse takes it from one
-        # less what stands left of it, which cancels.
-        after = unit.square().flip(-1).cumsum(dim=-1).flip(-1) - unit.square()
+        largest = scale_tril.detach().abs().amax(dim=-1, keepdim=True)  # whose square may overflow
+        unit = scale_tril / largest
+        length = torch.linalg.vector_norm(unit, dim=-1, keepdim=True)
+        unit, scale = unit / length, (largest * length).squeeze(-1)
+        after = unit.square().flip(-1).cumsum(dim=-1).flip(-1).roll(-1, dims=-1)  # right of each
         _, below = _take_apart(unit)
-        _, rest = _take_apart(after.sqrt())
-        return torch.cat([scale.log(), torch.asinh(below / rest)], dim=-1)
+        _, rest = _take_apart(after)
+        return torch.cat([scale.log(), torch.asinh(below / rest.sqrt())], dim=-1)
 
 
 class MatrixExponential(ScaleMap):
     r"""The exponential of a symmetric matrix.
 
-    .. math:: \Sigma = e^M, \qquad M = M^\top
+    .. math:: \Sigma = e^M = I + M + \tfrac12 M^2 + \dots, \qquad M = M^\top
 
     The free numbers are the diagonal of M and then what is below it, row by row. The map is
     one-to-one, and the order of the variables does not matter to it. The factor comes from the root
     :math:`e^{M/2}`.
+
+    Scales of variables that are far apart do not survive: with rows of 1e-8, 1 and 1e8 in float64
+    (1e-4, 1 and 1e4 in float32) the smallest would be off by tens of per cent. `right_inverse`
+    refuses what would lose half of its digits. Its gradient is NaN where two eigenvalues are equal.
 
     References
     ----------
@@ -323,8 +353,8 @@ class ProductRoot(ScaleMap):
     .. math:: \Sigma = A A^\top
 
     The free numbers are the :math:`d^2` entries of A, row by row: :math:`d(d-1)/2` more than a
-    covariance has. A and A Q stand for the same covariance, whatever the rotation Q; and an A
-    without full rank for none.
+    covariance has. A and A T stand for the same covariance, whatever the orthogonal T; and an
+    A without full rank for none.
     """
 
     def n_parameters(self, dim: int) -> int:
@@ -345,13 +375,18 @@ class ProductRoot(ScaleMap):
 class Spectral(ScaleMap):
     r"""Principal axes, and the standard deviations along them.
 
-    .. math:: \Sigma = Q\, \mathrm{diag}(e^{2 a})\, Q^\top, \qquad
-        Q = (I - K)(I + K)^{-1}, \quad K = -K^\top
+    .. math:: \Sigma = V\, \mathrm{diag}(e^{2 a})\, V^\top, \qquad
+        V = (I - K)(I + K)^{-1}, \quad K = -K^\top
 
-    Cayley's formula makes a rotation Q of any skew-symmetric K. The free numbers are a and then
+    Cayley's formula makes a rotation V of any skew-symmetric K. The free numbers are a and then
     what is below the diagonal of K, row by row. The map is many-to-one: axes may be numbered in
     :math:`d!` orders and turned round, and where two variances are equal a whole circle of axes
-    stands for the same covariance.
+    stands for the same covariance. The identity is therefore a stationary point wherever the data
+    have equal variances too, as standardised columns have: start it with unequal ones.
+
+    Scales of variables that are far apart do not survive: with rows of 1e-8, 1 and 1e8 in float64
+    (1e-4, 1 and 1e4 in float32) the smallest would be off by tens of per cent. `right_inverse`
+    refuses what would lose half of its digits. Its gradient is NaN where two eigenvalues are equal.
 
     References
     ----------
@@ -420,18 +455,18 @@ class MappedCholesky(nn.Module):
     ) -> None:
         super().__init__()
         require_scale_map(scale_map, "scale_map")
-        dim = require_count(dim, "dim")
-        batch = tuple(require_counts(batch_shape, "batch_shape", minimum=0))
-        if math.prod(batch) * dim**2 > LARGEST_SIZE:
-            raise ValueError(
-                f"dim, batch_shape: expected at most {LARGEST_SIZE} numbers in a factor, "
-                f"got {(*batch, dim, dim)}"
-            )
-        dtype = as_dtype(torch.get_default_dtype() if dtype is None else dtype)
-        device = None if device is None else as_device(device)
+        *batch, dim = shape_of_factors(dim, batch_shape)
         self.scale_map = scale_map
-        identity = scale_map.right_inverse(torch.eye(dim, dtype=dtype, device=device))
+        identity = scale_map.right_inverse(torch.eye(dim, **as_kind(dtype, device)))
         self.free = nn.Parameter(identity.expand(*batch, -1).clone())
+        self.register_load_state_dict_pre_hook(_require_same_map)
+
+    def get_extra_state(self) -> Tensor:
+        """The name of the map, in UTF-8, for `state_dict`: (characters,) of uint8."""
+        return torch.tensor(list(type(self.scale_map).__name__.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Nothing to set: that it is the same map was seen before any number was loaded."""
 
     @property
     def first_parameter(self) -> Tensor:
@@ -452,6 +487,8 @@ class MappedCholesky(nn.Module):
         """Set the parameter so that the factor is `scale_tril`, (*batch_shape, d, d)."""
         if validate_args:
             dim = self.scale_map._dim_of(self.free)
+            # In the dtype of the parameter, where a large number may be none.
+            scale_tril = as_tensor(scale_tril, "scale_tril").to(self.free)
             scale_tril = as_scale_tril(scale_tril, dim=dim)
             require_broadcastable(self.batch_shape, "scale_tril", scale_tril.shape[:-2])
         self.free.copy_(self.scale_map.right_inverse(scale_tril, validate_args=validate_args))
@@ -463,11 +500,19 @@ def require_scale_map(value: object, name: str) -> None:
         raise TypeError(f"{name}: expected a ScaleMap such as SoftplusCholesky(), got {value!r}")
 
 
+def _require_same_map(scale: MappedCholesky, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Raise ValueError if `load_state_dict` comes with free numbers of another map."""
+    name = state.get(f"{prefix}_extra_state")  # if it is missing, torch says so
+    own = type(scale.scale_map).__name__
+    if name is not None and (stored := bytes(name.tolist()).decode(errors="replace")) != own:
+        raise ValueError(f"state_dict: expected free numbers of {own}, got those of {stored}")
+
+
 def _as_factor(scale_tril: Tensor, named: str) -> Tensor:
     """Return a factor that is finite and positive on its diagonal."""
     diagonal = scale_tril.detach().diagonal(dim1=-2, dim2=-1)
     smallest = diagonal.amin().item() if diagonal.numel() else math.inf
-    if smallest > 0 and math.isfinite(scale_tril.detach().sum().item()):
+    if smallest > 0 and bool(torch.isfinite(scale_tril.detach()).all()):
         return scale_tril
     dtype = str(scale_tril.dtype).removeprefix("torch.")
     raise ValueError(
@@ -514,7 +559,7 @@ def _factor_of_inverse(scale_tril: Tensor) -> Tensor:
 def _turning_signs(axes: Tensor) -> Tensor:
     """Signs of columns, (*batch, d), that turn orthogonal axes into a rotation without half turns.
 
-    Elimination in I + Q D, with each sign chosen when its pivot is met: none is then below one.
+    Elimination in I + V D, with each sign chosen when its pivot is met: none is then below one.
     """
     rest, signs = axes.clone(), []
     for k in range(axes.shape[-1]):

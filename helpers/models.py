@@ -262,7 +262,7 @@ class GaussianLikelihood(CovarianceModel):
             If shapes do not match or `scale_tril` is no Cholesky factor; nothing is then set.
         """
         if validate_args:
-            loc = as_tensor(loc, "loc")
+            loc = as_tensor(loc, "loc").to(self.loc)
             require_shape(loc, "loc", (self.dim,), f"(..., {self.dim})")
             require_broadcastable(self.batch_shape, "loc", loc.shape[:-1])
             require_finite(loc, "loc")

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from helpers.validation import (
     LARGEST_SIZE,
-    as_device,
-    as_dtype,
     as_free_numbers,
+    as_kind,
     as_scale_tril,
+    as_tensor,
     require_broadcastable,
     require_count,
     require_counts,
@@ -89,6 +89,18 @@ def log_cholesky_inverse(
     return scale_tril.diagonal(dim1=-2, dim2=-1).log(), scale_tril[..., rows, columns]
 
 
+def shape_of_factors(dim: int, batch_shape: Sequence[int]) -> tuple[int, ...]:
+    """Return (*batch, d) of factors (*batch, d, d); ValueError if those are too large."""
+    dim = require_count(dim, "dim")
+    batch = require_counts(batch_shape, "batch_shape", minimum=0)
+    if math.prod(batch) * dim**2 > LARGEST_SIZE:
+        raise ValueError(
+            f"dim, batch_shape: expected at most {LARGEST_SIZE} numbers in a factor, "
+            f"got {(*batch, dim, dim)}"
+        )
+    return (*batch, dim)
+
+
 class LogCholesky(nn.Module):
     """A learnable Cholesky factor with d(d+1)/2 parameters; a new one is the identity.
 
@@ -116,17 +128,8 @@ class LogCholesky(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        dim = require_count(dim, "dim")
-        batch = tuple(require_counts(batch_shape, "batch_shape", minimum=0))
-        if math.prod(batch) * dim**2 > LARGEST_SIZE:
-            raise ValueError(
-                f"dim, batch_shape: expected at most {LARGEST_SIZE} numbers in a factor, "
-                f"got {(*batch, dim, dim)}"
-            )
-        kind = {
-            "dtype": as_dtype(torch.get_default_dtype() if dtype is None else dtype),
-            "device": None if device is None else as_device(device),
-        }
+        *batch, dim = shape_of_factors(dim, batch_shape)
+        kind = as_kind(dtype, device)
         self.log_diagonal = nn.Parameter(torch.zeros(*batch, dim, **kind))
         self.below_diagonal = nn.Parameter(torch.zeros(*batch, dim * (dim - 1) // 2, **kind))
 
@@ -148,6 +151,8 @@ class LogCholesky(nn.Module):
     def assign(self, scale_tril: Tensor, *, validate_args: bool = True) -> None:
         """Set the parameters so that the factor is `scale_tril`, (*batch_shape, d, d)."""
         if validate_args:
+            # In the dtype of the parameters, where a large number may be none.
+            scale_tril = as_tensor(scale_tril, "scale_tril").to(self.log_diagonal)
             scale_tril = as_scale_tril(scale_tril, dim=self.log_diagonal.shape[-1])
             batch_shape = self.log_diagonal.shape[:-1]
             require_broadcastable(batch_shape, "scale_tril", scale_tril.shape[:-2])

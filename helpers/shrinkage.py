@@ -48,6 +48,7 @@ def shrunk_covariance(covariance_matrix: Tensor, shrinkage: float | Tensor) -> T
     -------
     Tensor, shape (*batch, d, d)
         Positive definite if :math:`\alpha > 0` and :math:`S` is a covariance other than zero.
+        Gradients flow to both arguments.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def ledoit_wolf(data: Any) -> tuple[Tensor, Tensor]:
     covariance_matrix : Tensor, shape (*batch, d, d)
         In the dtype of `data`, computed in float64 where the device has it.
     shrinkage : Tensor, shape (*batch,)
-        :math:`\alpha`, from 0 to 1.
+        :math:`\alpha`, from 0 to 1. Gradients flow from both answers to `data`.
 
     Raises
     ------
@@ -164,7 +165,7 @@ def oas(data: Any) -> tuple[Tensor, Tensor]:
     covariance_matrix : Tensor, shape (*batch, d, d)
         In the dtype of `data`, computed in float64 where the device has it.
     shrinkage : Tensor, shape (*batch,)
-        :math:`\alpha`, from 0 to 1.
+        :math:`\alpha`, from 0 to 1. Gradients flow from both answers to `data`.
 
     Raises
     ------
@@ -209,12 +210,12 @@ def inverse_wishart_map(data: Any, scale: Tensor, df: float) -> Tensor:
         :math:`\Sigma_0` before any data, give :math:`(\nu + d + 1) \Sigma_0` for the mode or
         :math:`(\nu - d - 1) \Sigma_0` for the mean.
     df : float
-        :math:`\nu`, above d - 1: how many samples the prior is worth.
+        :math:`\nu`, above d - 1. In the mode the prior counts as :math:`\nu + d + 1` samples.
 
     Returns
     -------
     Tensor, shape (*batch, d, d)
-        Positive definite, whatever the data.
+        Positive definite, whatever the data. Gradients flow to `data` and `scale`.
 
     Raises
     ------

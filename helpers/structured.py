@@ -1,4 +1,4 @@
-r"""Gaussians with fewer numbers than d(d+3)/2, learnt by likelihood like a `GaussianLikelihood`.
+"""Gaussians with fewer numbers than d(d+3)/2, learnt by likelihood like a `GaussianLikelihood`.
 
 Fewer numbers ask for fewer samples. Three structures: no correlation at all, some common factors,
 and a known covariance of which only the shrinkage is learnt.
@@ -6,36 +6,28 @@ and a known covariance of which only the shrinkage is learnt.
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, LowRankMultivariateNormal, MultivariateNormal
 
-from helpers.devices import widest_dtype
 from helpers.estimators import as_statistics
-from helpers.factor_analysis import (
-    FLOOR,
+from helpers.gaussian import LOG_2PI
+from helpers.low_rank import (
     cholesky_of_low_rank,
     count_free_parameters,
-    factor_analysis,
     low_rank_log_prob,
     low_rank_nll,
 )
-from helpers.gaussian import LOG_2PI
-from helpers.history import History, Recorder
 from helpers.maps import cholesky_of_root
 from helpers.statistics import SufficientStatistics
-from helpers.uncertainty import Verdict
 from helpers.validation import (
     LARGEST_SIZE,
     as_covariance,
-    as_device,
-    as_dtype,
+    as_kind,
     as_samples,
     as_tensor,
     require_answer,
@@ -43,20 +35,12 @@ from helpers.validation import (
     require_count,
     require_counts,
     require_finite,
-    require_number,
     require_same_kind,
     require_semidefinite,
     require_shape,
 )
 
-DEFAULT_TOLERANCE = 1e-10
 WEAK = 0.02  # the share of the variance that a new model gives to common factors, at most
-MOST_STEPS = 1000
-EM_STEPS = 10  # before L-BFGS: from anywhere to near a maximum
-PATIENCE = 20  # steps without change after which a fit ends
-STILL = 1e-14  # nats
-FURTHEST_LOGIT = 50.0  # of a shrinkage; beyond, it is 0 or 1 to the last digit
-POINTS = 1001
 
 
 class StructuredLikelihood(nn.Module):
@@ -144,11 +128,11 @@ class StructuredLikelihood(nn.Module):
         """
         statistics = as_statistics(data)
         if validate_args:
-            self._require_fitting(statistics)
+            self.require_fitting(statistics)
             require_same_kind(model=self.loc, data=statistics.mean)
         return self._nll(statistics)
 
-    def _require_fitting(self, statistics: SufficientStatistics) -> None:
+    def require_fitting(self, statistics: SufficientStatistics) -> None:
         """Raise ValueError unless there are samples of the model's shape."""
         require_shape(statistics.mean, "data.mean", (self.dim,), f"(..., {self.dim})")
         require_finite(statistics.mean, "data.mean")
@@ -164,19 +148,12 @@ class StructuredLikelihood(nn.Module):
                 f"dim, batch_shape: expected at most {LARGEST_SIZE} parameters, "
                 f"got {math.prod(self.batch_shape) * n_numbers}"
             )
-        return {
-            "dtype": as_dtype(torch.get_default_dtype() if dtype is None else dtype),
-            "device": None if device is None else as_device(device),
-        }
+        return as_kind(dtype, device)
 
     def _log_prob(self, value: Tensor) -> Tensor:
         raise NotImplementedError
 
     def _nll(self, statistics: SufficientStatistics) -> Tensor:
-        raise NotImplementedError
-
-    def _problem(self, statistics: SufficientStatistics) -> _Problem:
-        """The same loss in coordinates that suit an optimiser, and its minimum."""
         raise NotImplementedError
 
 
@@ -240,9 +217,6 @@ class DiagonalLikelihood(StructuredLikelihood):
         ratio = (square * (-2 * self.log_scale).exp()).sum(dim=-1)
         return 0.5 * (self.dim * LOG_2PI + 2 * self.log_scale.sum(dim=-1) + ratio)
 
-    def _problem(self, statistics: SufficientStatistics) -> _Problem:
-        return _DiagonalProblem(self, statistics)
-
 
 class LowRankLikelihood(StructuredLikelihood):
     r"""A Gaussian whose correlations come from k common factors.
@@ -253,6 +227,9 @@ class LowRankLikelihood(StructuredLikelihood):
     statistics, O(d^2 k) for all of them, and no d x d matrix is factorised. A new one has
     unit variances and weak loadings of different shape, from which all factors can be learnt; at
     zero loadings the gradient vanishes.
+
+    The likelihood may have several maxima. A fit ends at one of them and measures its gap from the
+    best that many starts found: see `converged` of its history.
 
     Parameters
     ----------
@@ -332,9 +309,6 @@ class LowRankLikelihood(StructuredLikelihood):
     def _nll(self, statistics: SufficientStatistics) -> Tensor:
         return low_rank_nll(statistics, self.loc, self.cov_factor, self.cov_diag)
 
-    def _problem(self, statistics: SufficientStatistics) -> _Problem:
-        return _LowRankProblem(self, statistics)
-
 
 class ShrinkageLikelihood(StructuredLikelihood):
     r"""A known covariance of which one number is learnt: how far to shrink it.
@@ -396,7 +370,7 @@ class ShrinkageLikelihood(StructuredLikelihood):
     @property
     def variances(self) -> Tensor:
         """Eigenvalues of the covariance, rising, (*batch_shape, d)."""
-        return _shrunk(self.eigenvalues, self.logit_shrinkage)
+        return shrunk_variances(self.eigenvalues, self.logit_shrinkage)
 
     @property
     def covariance_matrix(self) -> Tensor:
@@ -420,382 +394,30 @@ class ShrinkageLikelihood(StructuredLikelihood):
         return -0.5 * (self.dim * LOG_2PI + (variances.log() + ratio).sum(dim=-1))
 
     def _nll(self, statistics: SufficientStatistics) -> Tensor:
-        return _nll_of_variances(self.variances, self._seen(statistics))
+        return nll_of_variances(self.variances, self.mean_squares(statistics))
 
-    def _seen(self, statistics: SufficientStatistics) -> Tensor:
+    def mean_squares(self, statistics: SufficientStatistics) -> Tensor:
         """Mean squares of samples along the eigenvectors, (*batch, d)."""
         scatter = statistics.covariance_matrix() @ self.eigenvectors
         spread = (self.eigenvectors * scatter).sum(dim=-2)
         shift = (statistics.mean - self.loc)[..., None, :] @ self.eigenvectors
         return spread + shift[..., 0, :].square()
 
-    def _problem(self, statistics: SufficientStatistics) -> _Problem:
-        return _ShrinkageProblem(self, statistics)
 
-
-@dataclass(frozen=True, eq=False)
-class StructuredHistory(History):
-    """The course of a fit of a structured model, which has fewer parameters than others.
-
-    Attributes
-    ----------
-    n_parameters : int
-        Free parameters p of the structure.
-    """
-
-    n_parameters: int = 0
-
-    @property
-    def sampling_error(self) -> float | None:
-        """p / 2n in nats: what the samples leave open."""
-        return None if self.count is None else self.n_parameters / (2 * self.count)
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """The final gap, the worst of a batch, beside the sampling error."""
-        if self.sampling_error is None:
-            return None
-        return Verdict(max(0.0, self.gap[-1].max().item()), self.sampling_error)
-
-
-class _Problem:
-    """A fit in coordinates of its own: what L-BFGS moves, and how far it is from the minimum."""
-
-    def __init__(self, parameters: Sequence[Tensor], minimum: Tensor) -> None:
-        self.parameters = [each.detach().clone().requires_grad_() for each in parameters]
-        self.minimum = minimum
-
-    def prepare(self) -> None:
-        """What comes before the first step: nothing, or a step that brings the scales right."""
-
-    def gap(self) -> Tensor:
-        """Loss above its minimum, with gradients, shape batch_shape."""
-        raise NotImplementedError
-
-    def values(self) -> dict[str, Tensor]:
-        """The parameters of the model at this place, by name."""
-        raise NotImplementedError
-
-
-class _DiagonalProblem(_Problem):
-    """In units of the sample's own means and standard deviations."""
-
-    def __init__(self, model: DiagonalLikelihood, statistics: SufficientStatistics) -> None:
-        self.centre, self.scale = statistics.mean, _standard_deviations(statistics)
-        shift = (model.loc - self.centre) / self.scale
-        log_ratio = model.log_scale - self.scale.log()
-        minimum = 0.5 * model.dim * (LOG_2PI + 1) + self.scale.log().sum(dim=-1)
-        super().__init__([shift, log_ratio], minimum)
-
-    def gap(self) -> Tensor:
-        shift, log_ratio = self.parameters
-        spread = torch.expm1(-2 * log_ratio) + 2 * log_ratio  # no digits are lost at its minimum
-        return 0.5 * (spread + shift.square() * (-2 * log_ratio).exp()).sum(dim=-1)
-
-    def values(self) -> dict[str, Tensor]:
-        shift, log_ratio = self.parameters
-        return {"loc": self.centre + self.scale * shift, "log_scale": log_ratio + self.scale.log()}
-
-
-class _LowRankProblem(_Problem):
-    """In units of the sample's own, where each variance is kept above the floor of the optimum."""
-
-    def __init__(self, model: LowRankLikelihood, statistics: SufficientStatistics) -> None:
-        self.centre, self.scale = statistics.mean, _standard_deviations(statistics)
-        unit = self.scale[..., :, None] * self.scale[..., None, :]
-        self.standardised = SufficientStatistics._of(
-            statistics.count, torch.zeros_like(statistics.mean), statistics.scatter / unit
-        )
-        self.best = factor_analysis(self.standardised, model.rank)
-        self.lowest = self._nll(self.best.loc, self.best.cov_factor, self.best.cov_diag)
-        own = (model.log_cov_diag - 2 * self.scale.log()).exp().clamp(min=2 * FLOOR)
-        start = [
-            (model.loc - self.centre) / self.scale,
-            model.cov_factor / self.scale[..., None],
-            (own - FLOOR).log(),
-        ]
-        super().__init__(start, self.lowest + self.scale.log().sum(dim=-1))
-
-    def prepare(self) -> None:
-        """Some steps of EM, which find the scales whatever the units."""
-        with torch.no_grad():
-            for _ in range(EM_STEPS):
-                self._em_step()
-
-    def _em_step(self) -> None:
-        """A step of EM for factor analysis (Rubin and Thayer 1982)."""
-        shift, factor, free = self.parameters
-        own = FLOOR + free.exp()
-        sample = self.standardised.covariance_matrix()
-        weighted = factor / own[..., None]  # psi^-1 Lambda
-        identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
-        # Mean and second moment of the factors, given the samples.
-        capacitance = torch.linalg.cholesky(identity + factor.mT @ weighted)
-        scores = torch.cholesky_solve(weighted.mT, capacitance)  # (*batch, k, d)
-        crossed = sample @ scores.mT
-        second = torch.cholesky_inverse(capacitance) + scores @ crossed
-        turned = torch.cholesky_solve(crossed.mT, torch.linalg.cholesky(second)).mT
-        left = 1 - (turned * crossed).sum(dim=-1)
-        shift.zero_()
-        factor.copy_(turned)
-        free.copy_(left.clamp(min=2 * FLOOR).sub(FLOOR).log())
-
-    def gap(self) -> Tensor:
-        shift, factor, free = self.parameters
-        return self._nll(shift, factor, FLOOR + free.exp()) - self.lowest
-
-    def values(self) -> dict[str, Tensor]:
-        shift, factor, free = self.parameters
-        return {
-            "loc": self.centre + self.scale * shift,
-            "cov_factor": factor * self.scale[..., None],
-            "log_cov_diag": (FLOOR + free.exp()).log() + 2 * self.scale.log(),
-        }
-
-    def _nll(self, shift: Tensor, factor: Tensor, own: Tensor) -> Tensor:
-        return low_rank_nll(self.standardised, shift, factor, own)
-
-
-class _ShrinkageProblem(_Problem):
-    """One number, whose best value a search finds."""
-
-    def __init__(self, model: ShrinkageLikelihood, statistics: SufficientStatistics) -> None:
-        self.eigenvalues, self.seen = model.eigenvalues, model._seen(statistics)
-        super().__init__([model.logit_shrinkage], self._minimum())
-
-    def gap(self) -> Tensor:
-        return self._nll(self.parameters[0]) - self.minimum
-
-    def values(self) -> dict[str, Tensor]:
-        return {"logit_shrinkage": self.parameters[0]}
-
-    def _nll(self, logit: Tensor) -> Tensor:
-        return _nll_of_variances(_shrunk(self.eigenvalues, logit), self.seen)
-
-    def prepare(self) -> None:
-        """Go to the best point of the grid: there may be several minima, and plateaus."""
-        with torch.no_grad():
-            self.parameters[0].copy_(self.best_of_grid)
-
-    def _minimum(self) -> Tensor:
-        """The smallest loss: on a grid, and between its points."""
-        values = self.eigenvalues
-        grid = torch.linspace(-FURTHEST_LOGIT, FURTHEST_LOGIT, POINTS, dtype=values.dtype)
-        grid = grid.to(values.device).reshape(-1, *[1] * (values.ndim - 1))
-        losses = self._nll(grid.expand(-1, *values.shape[:-1]))  # (points, *batch)
-        best = losses.argmin(dim=0)
-        self.best_of_grid = grid.flatten()[best]
-        singular = values[..., 0] <= 4 * values.shape[-1] * _eps(values) * values[..., -1]
-        if bool((singular & (best == 0)).any()):
-            raise ValueError(
-                "data: expected rows with variance where covariance_matrix has none, got rows "
-                "without, so that no shrinkage is the best; use other rows than it was made from"
-            )
-        width = 2 * FURTHEST_LOGIT / (POINTS - 1)
-        return self._nll(_golden_section(self._nll, self.best_of_grid, width))
-
-
-def _golden_section(loss: Callable[[Tensor], Tensor], centre: Tensor, width: float) -> Tensor:
-    """Where a function of numbers (*batch,) is smallest, between centre - width and + width."""
-    ratio = (math.sqrt(5) - 1) / 2
-    low, high = centre - width, centre + width
-    for _ in range(60):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        is_left = loss(left) < loss(right)
-        low, high = torch.where(is_left, low, left), torch.where(is_left, right, high)
-    return (low + high) / 2
-
-
-def _shrunk(eigenvalues: Tensor, logit: Tensor) -> Tensor:
+def shrunk_variances(eigenvalues: Tensor, logit: Tensor) -> Tensor:
     """Eigenvalues (*batch, d) after shrinkage by the sigmoid of a logit (*batch,)."""
     mean = eigenvalues.mean(dim=-1, keepdim=True)
     kept, moved = torch.sigmoid(-logit)[..., None], torch.sigmoid(logit)[..., None]
     return kept * eigenvalues + moved * mean
 
 
-def _nll_of_variances(variances: Tensor, seen: Tensor) -> Tensor:
+def nll_of_variances(variances: Tensor, seen: Tensor) -> Tensor:
     """Mean NLL from the variances along axes and the mean squares seen there, (*batch, d)."""
     d = variances.shape[-1]
     return 0.5 * (d * LOG_2PI + (variances.log() + seen / variances).sum(dim=-1))
-
-
-def fit_structured(
-    model: StructuredLikelihood,
-    data: Any,
-    *,
-    optimizer: Any = None,
-    batch_size: Any = None,
-    device: Any = None,
-    tol: float | None = None,
-    max_steps: int | None = None,
-    checkpoint: Any = None,
-) -> StructuredHistory:
-    """Train a structured model in place, from where it is, by L-BFGS in float64.
-
-    What `helpers.fit` does with such a model. The gap is that to the exact optimum of the
-    structure: a closed form, or the best maximum that `factor_analysis` finds, of which there may
-    be several.
-
-    Parameters
-    ----------
-    model : DiagonalLikelihood, LowRankLikelihood or ShrinkageLikelihood
-    data : Tensor or ndarray, shape (..., n, dim), or SufficientStatistics
-    optimizer : {None, "lbfgs"}
-    batch_size, checkpoint : None
-    device : torch.device or str, optional
-        Where the model is: structured models are small.
-    tol : float, optional
-        Gap at which the fit ends; by default 1e-10 nats.
-    max_steps : int, optional
-        By default 1,000.
-
-    Returns
-    -------
-    StructuredHistory
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument does not fit. The model is left as it was.
-    FloatingPointError
-        If training leaves the finite numbers. The model is left as it was.
-    """
-    _require_plain(optimizer, batch_size, checkpoint)
-    _require_trainable(model)
-    home = model.loc.device
-    if device is not None and as_device(device).type != home.type:
-        raise ValueError(f"device: expected that of the model, {home}, got {device!r}")
-    tol = DEFAULT_TOLERANCE if tol is None else require_number(tol, "tol", above=0)
-    max_steps = MOST_STEPS if max_steps is None else require_count(max_steps, "max_steps")
-    statistics = _as_wide(model, data)
-    wide = copy.deepcopy(model).to(statistics.mean.dtype)
-    with torch.no_grad():
-        problem = wide._problem(statistics)
-    recorder = Recorder(home)
-    try:
-        converged = _descend(problem, recorder, tol, max_steps)
-    except KeyboardInterrupt:
-        _write(problem, model)  # who interrupts keeps what was learnt
-        raise
-    _write(problem, model)
-    return StructuredHistory(
-        **recorder.state_dict(),
-        optimizer="L-BFGS",
-        device=str(home),
-        converged=converged,
-        dim=model.dim,
-        count=statistics.fewest,
-        n_parameters=model.n_free_parameters,
-    )
-
-
-def _descend(problem: _Problem, recorder: Recorder, tol: float, max_steps: int) -> bool:
-    """L-BFGS until every gap is small enough, nothing moves, or the steps are used up."""
-    lbfgs = torch.optim.LBFGS(
-        problem.parameters,
-        max_iter=1,  # one iteration a step, so that each is recorded
-        max_eval=25,
-        history_size=50,
-        tolerance_grad=0.0,
-        tolerance_change=0.0,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> Tensor:
-        lbfgs.zero_grad()
-        total = problem.gap().sum()
-        total.backward()
-        return total
-
-    worst = _record(problem, recorder, 0)
-    unchanged = 0
-    for step in range(1, max_steps + 1):
-        if worst <= tol or unchanged == PATIENCE:
-            break
-        recorder.start()
-        if step == 1:
-            problem.prepare()
-        lbfgs.step(closure)
-        recorder.stop()
-        before, worst = worst, _record(problem, recorder, step)
-        unchanged = unchanged + 1 if abs(before - worst) <= STILL else 0
-    return worst <= tol
-
-
-def _record(problem: _Problem, recorder: Recorder, step: int) -> float:
-    """Add a row; the largest gap."""
-    with torch.no_grad():
-        gap = problem.gap()
-    worst = gap.max().item() if gap.numel() else 0.0
-    if not math.isfinite(worst):
-        if step == 0:
-            raise ValueError(
-                f"model, data: expected numbers for which the loss is finite, got a gap of "
-                f"{worst} before the first step"
-            )
-        raise FloatingPointError(f"fit: L-BFGS left the finite numbers by step {step}")
-    recorder.record(step, problem.minimum + gap, gap)
-    return worst
-
-
-@torch.no_grad()
-def _write(problem: _Problem, model: StructuredLikelihood) -> None:
-    """Set the model's parameters to where the problem is."""
-    for name, value in problem.values().items():
-        getattr(model, name).copy_(value)
-
-
-def _as_wide(model: StructuredLikelihood, data: Any) -> SufficientStatistics:
-    """Statistics of the data on the model's device, one set for each Gaussian, in float64."""
-    dtype = widest_dtype(model.loc.device)
-    statistics = as_statistics(data).to(device=model.loc.device, dtype=dtype).detach()
-    model._require_fitting(statistics)
-    batch, d = model.batch_shape, model.dim
-    return SufficientStatistics._of(
-        statistics.count.expand(batch),
-        statistics.mean.expand(*batch, d),
-        statistics.scatter.expand(*batch, d, d),
-    )
-
-
-def _require_plain(optimizer: Any, batch_size: Any, checkpoint: Any) -> None:
-    """Raise ValueError unless a fit is asked for that structured models have."""
-    if optimizer is not None and not (isinstance(optimizer, str) and optimizer == "lbfgs"):
-        raise ValueError(
-            f"optimizer: expected None or 'lbfgs' for a structured model, got {optimizer!r}"
-        )
-    for name, value in (("batch_size", batch_size), ("checkpoint", checkpoint)):
-        if value is not None:
-            raise ValueError(f"{name}: expected None for a structured model, got {value!r}")
-
-
-def _require_trainable(model: Any) -> None:
-    """Raise an error unless a structured model has finite parameters that may be moved."""
-    if not isinstance(model, StructuredLikelihood):
-        raise TypeError(f"model: expected a structured model, got {type(model).__name__}")
-    for name, parameter in model.named_parameters():
-        require_finite(as_tensor(parameter, f"model: {name}"), f"model: {name}")
-        if not parameter.requires_grad:
-            raise ValueError(
-                f"model: expected parameters that require gradients, as all of them are fitted, "
-                f"got {name} without"
-            )
-
-
-def _standard_deviations(statistics: SufficientStatistics) -> Tensor:
-    """Of the samples, (*batch, d), divided by n; ValueError at a constant column."""
-    variance = statistics.covariance_matrix().diagonal(dim1=-2, dim2=-1)
-    if bool((variance <= 0).any()):
-        column = (variance <= 0).nonzero()[0, -1].item()
-        raise ValueError(f"data: expected columns that vary, got a constant column {column}")
-    return variance.sqrt()
 
 
 def _waves(dim: int, rank: int) -> Tensor:
     """Orthogonal columns, (d, k), that no variable has nothing of: cosines of rising frequency."""
     place = (torch.arange(dim, dtype=torch.float64) + 0.5) / dim
     return torch.cos(math.pi * place[:, None] * torch.arange(rank, dtype=torch.float64))
-
-
-def _eps(tensor: Tensor) -> float:
-    return torch.finfo(tensor.dtype).eps

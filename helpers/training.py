@@ -32,7 +32,8 @@ from helpers.objectives import Objective, make_objective
 from helpers.optimizers import Stepper, make_stepper
 from helpers.progress import ProgressBar
 from helpers.statistics import unwrap
-from helpers.structured import StructuredLikelihood, fit_structured
+from helpers.structured import StructuredLikelihood
+from helpers.structured_fit import fit_structured
 from helpers.validation import as_device, as_samples, as_tensor, require_count, require_number
 
 DEFAULT_TOLERANCE = 1e-10

@@ -444,6 +444,14 @@ def as_device(device: Any, name: str = "device") -> torch.device:
     return device
 
 
+def as_kind(dtype: Any, device: Any) -> dict[str, Any]:
+    """Return dtype and device of new parameters, by name: torch's defaults where they are None."""
+    return {
+        "dtype": as_dtype(torch.get_default_dtype() if dtype is None else dtype),
+        "device": None if device is None else as_device(device),
+    }
+
+
 def require_count(value: Any, name: str, *, minimum: int = 1, maximum: int = LARGEST_COUNT) -> int:
     """Return a whole number between `minimum` and `maximum`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

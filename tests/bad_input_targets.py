@@ -814,9 +814,13 @@ TARGETS: dict[str, Target] = {
     ),
     "distance_band": _target(
         helpers.distance_band,
-        _fixed(n=8, dim=2, mass=0.9, repeats=4, seed=1),
+        _fixed(n=8, dim=2, mass=0.9, repeats=20, seed=1),
         {"n": "size", "dim": "size", "mass": "positive", "repeats": "size", "seed": "from zero"},
-        extra={"mass": UNIT, "dim": {"n - 1": Bad(lambda good: 7, REFUSED)}},
+        extra={
+            "mass": {**UNIT, "nearly one": Bad(lambda good: 1 - 1e-9, REFUSED)},
+            "dim": {"n - 1": Bad(lambda good: 7, REFUSED)},
+            "repeats": {"too few": Bad(lambda good: 19, REFUSED)},
+        },
     ),
     "log_diagonal_standard_error": _target(
         helpers.log_diagonal_standard_error,
@@ -1356,7 +1360,14 @@ TARGETS: dict[str, Target] = {
     ),
     "plot_chi_squared": _target(
         cleared(helpers.plot_chi_squared),
-        _fixed(ax=axes, distances=lambda: loc(8) ** 2, dim=3, color="red", label="a", mass=0.9),
+        _fixed(
+            ax=axes,
+            distances=lambda: torch.tensor([0.0, 1, 2, 3, 3, 4, 5, 6], dtype=torch.float64),
+            dim=3,
+            color="red",
+            label="a",
+            mass=0.9,
+        ),
         {
             "ax": "axes",
             "distances": "drawn vector",

@@ -96,6 +96,14 @@ def test_p_values_are_those_of_scipy_for_the_statistics():
     )
 
 
+def test_both_measures_of_gaussian_data_average_what_the_docstring_says():
+    n, d = 20, 3
+    found = mardia(random_samples(20_000, n, d, seed=27))
+    means = d * (d + 2) * ((n + 1) * (d + 1) - 6) / ((n + 1) * (n + 3)), d * (d + 2) * 19 / 21
+    for measure, mean in zip((found.skewness, found.kurtosis), means, strict=True):
+        assert measure.mean().item() == pytest.approx(mean, abs=4 * measure.std().item() / 141)
+
+
 def test_statistics_of_gaussian_data_have_the_moments_that_they_are_scaled_by():
     repeats, n, d = 20_000, 20, 3
     found = mardia(random_samples(repeats, n, d, seed=4))
@@ -161,10 +169,64 @@ def test_a_row_that_cannot_be_left_out_is_named():
     data = random_samples(10, 2, seed=8)
     data[:, 1] = 3.0
     data[6, 1] = 4.0
-    with pytest.raises(ValueError, match=r"^data: expected rows of which each .* got a row 6 "):
+    with pytest.raises(ValueError, match=r"^data: .* of which each .* got row 6, .* 1\)"):
         leave_one_out(data)
-    with pytest.raises(ValueError, match=r"row 6 in batch element \(1,\)"):
+    with pytest.raises(ValueError, match=r"row 6 in batch element \(1,\),"):
         leave_one_out(torch.stack([random_samples(10, 2), data]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_far_from_all_others_is_no_reason_to_refuse(dtype):
+    data = random_samples(500, 3, seed=22, dtype=dtype)
+    data[7, 1] = 1e4
+    batch = torch.stack([random_samples(500, 3, seed=23, dtype=dtype), data])
+    found = leave_one_out(batch)
+    for each in found:
+        assert each.dtype == dtype
+    wide = data.double()
+    others = maximum_likelihood(torch.cat([wide[:7], wide[8:]]))
+    # In float32 the answer is rounded; in float64 the formula loses six digits of sixteen.
+    close = {"rtol": 1e-6 if dtype == torch.float32 else 1e-9, "atol": 0}
+    for each, function in zip(found, (mahalanobis, log_prob), strict=True):
+        expected = function(wide[7:8], *others)
+        torch.testing.assert_close(each[1, 7:8].double(), expected, **close)
+
+
+@pytest.mark.parametrize("largest", [3e3, 3e5, 3e7])
+def test_both_ways_to_leave_a_row_out_agree(largest):
+    """From the formula as long as it has its digits, then from a fit: none is seen at the seam."""
+    data = random_samples(60, 2, seed=24)
+    data[5] = largest
+    others = maximum_likelihood(torch.cat([data[:5], data[6:]]))
+    expected = mahalanobis(data[5:6], *others)
+    found = leave_one_out(data).distance[5:6]
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=0)
+
+
+def test_a_device_without_float64_settles_more_rows_by_a_fit(monkeypatch):
+    monkeypatch.setattr(helpers.diagnostics, "widest_dtype", lambda device: torch.float32)
+    data = random_samples(500, 3, seed=22, dtype=torch.float32)
+    data[7, 1] = 1e3
+    wide = data.double()
+    expected = mahalanobis(wide[7:8], *maximum_likelihood(torch.cat([wide[:7], wide[8:]])))
+    found = leave_one_out(data).distance[7:8].double()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("offset", [0.1, 1e6 + 0.1, -1e6 - 0.1])
+def test_a_constant_column_far_from_zero_is_seen(offset):
+    data = random_samples(50, 2, seed=25)
+    data[:, 1] = offset
+    data[3, 1] += 0.1
+    with pytest.raises(ValueError, match=r"got row 3, .* a constant column 1\)"):
+        leave_one_out(data)
+
+
+def test_a_row_whose_distance_float32_cannot_hold_is_told():
+    data = random_samples(20, 1, seed=26, dtype=torch.float32) * 1e-15
+    data[3] = 1e10
+    with pytest.raises(ValueError, match=r"^data: expected numbers whose distance float32 can"):
+        leave_one_out(data)
 
 
 # Quantiles and bands -----------------------------------------------------------------------------
@@ -220,10 +282,19 @@ def test_the_largest_of_n_is_where_independent_rows_would_have_it():
 
 def test_a_band_repeats_and_leaves_the_global_seed_alone():
     state = torch.random.get_rng_state()
-    first, again, other = (distance_band(9, 2, repeats=20, seed=seed)[0] for seed in (1, 1, 2))
+    first, again, other = (distance_band(9, 2, repeats=40, seed=seed)[0] for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_band_is_simulated_often_enough_and_not_too_often():
+    with pytest.raises(ValueError, match=r"^repeats: expected a whole number from 40 to 100000"):
+        distance_band(9, 2, repeats=39)
+    with pytest.raises(ValueError, match=r"^repeats: .* from 40 to 2684, got 2685"):
+        distance_band(100_000, 2, repeats=2685)
+    with pytest.raises(ValueError, match=r"^mass: expected at most 0.99998 for 9 rows, got 0.9999"):
+        distance_band(9, 2, 0.99999)
 
 
 def test_too_few_rows_for_a_band_are_named():
@@ -428,8 +499,10 @@ def test_the_plot_shows_every_distance_in_order_and_the_band():
     ("distances", "message"),
     [
         ([1.0, -1.0, 2.0, 3.0], "distances: expected squared distances, got -1"),
-        ([1.0, 2.0], "distances: expected at least 3, got 2"),
+        ([1.0, 2.0], "distances: expected 3 to 100000 of them, got 2"),
+        ([2.0] * 100_001, "distances: expected 3 to 100000 of them, got 100001"),
         ([1.0, 2.0, 3.0], "dim: expected a whole number from 1 to 1, got 2"),
+        ([1.0, 2.0, 3.0, 4.0], r"distances: .* whose mean is dim = 2, got a mean of 2\.5"),
     ],
 )
 def test_what_cannot_be_plotted_is_told(distances, message):
@@ -437,3 +510,32 @@ def test_what_cannot_be_plotted_is_told(distances, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         plot_chi_squared(ax, distances, 2)
     plt.close(fig)
+
+
+def test_distances_of_the_wrong_kind_are_not_drawn():
+    fig, ax = plt.subplots()
+    data = IRIS[:50]
+    centred = data - data.mean(0)
+    unbiased = torch.linalg.cholesky(torch.cov(data.mT))
+    for distances in (
+        mahalanobis(data, data.mean(0), unbiased),  # N - 1 in the covariance
+        mahalanobis(data, *maximum_likelihood(data)).sqrt(),
+        leave_one_out(data).distance,
+        centred.square().sum(1),
+    ):
+        with pytest.raises(ValueError, match=r"^distances: expected those of rows from"):
+            plot_chi_squared(ax, distances, 4)
+    plot_chi_squared(ax, mahalanobis(data.float(), *maximum_likelihood(data.float())), 4)
+    plt.close(fig)
+
+
+def test_a_wide_band_is_simulated_more_often():
+    distances = mahalanobis(IRIS[:50], *maximum_likelihood(IRIS[:50]))
+    fig, ax = plt.subplots()
+    _, _, band = plot_chi_squared(ax, distances, 4, mass=0.999)
+    with pytest.raises(ValueError, match=r"^mass: expected at most"):
+        plot_chi_squared(ax, distances, 4, mass=1 - 1e-9)
+    plt.close(fig)
+    outline = band.get_paths()[0].vertices
+    for limits in distance_band(50, 4, 0.999, repeats=2000):
+        assert all(np.isclose(outline[:, 1], limit.item()).any() for limit in limits)

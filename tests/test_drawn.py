@@ -149,9 +149,9 @@ DRAWN = {
     "points, otherwise": in_axes(
         plotting.plot_points, POINTS, color=BLUE, label="samples", size=0.5, alpha=1.0
     ),
-    "chi-squared": in_axes(plotting.plot_chi_squared, torch.tensor([2.0, 0.5, 1.0, 3.5]), 2),
+    "chi-squared": in_axes(plotting.plot_chi_squared, torch.tensor([2.0, 0.5, 1.5, 4.0]), 2),
     "chi-squared, all set": in_axes(
-        plotting.plot_chi_squared, on_gpu([2.0, 0.5, 1.0]), 1, color=GREY, label="a", mass=0.5
+        plotting.plot_chi_squared, on_gpu([2.0, 0.25, 0.75]), 1, color=GREY, label="a", mass=0.5
     ),
     "ellipse": in_axes(plotting.plot_ellipse, LOC, FACTOR, color=GREY),
     "ellipse, otherwise": in_axes(
@@ -238,6 +238,9 @@ TOLD = {
         plotting.plot_chi_squared, [1.0, 2.0, 3.0], 1, color="no colour"
     ),
     "chi-squared of negative distances": in_axes(plotting.plot_chi_squared, [1.0, -2.0, 3.0], 1),
+    "chi-squared of distances from another fit": in_axes(
+        plotting.plot_chi_squared, [1.0, 2.0, 3.0], 1
+    ),
     "chi-squared of two distances": in_axes(plotting.plot_chi_squared, [1.0, 2.0], 1),
     "ellipse, in no axes": lambda: plotting.plot_ellipse(BAD_AX, LOC, FACTOR, color=GREY),
     "ellipse of no colour": in_axes(plotting.plot_ellipse, LOC, FACTOR, color="no colour"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from strategies import BATCH_SHAPES, DTYPES, dims, eps, random_gaussian, random_samples, seeds
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
+from torch.distributions.transforms import CorrCholeskyTransform
 from torch.nn.utils import parametrize
 
 from helpers import (
@@ -155,6 +156,17 @@ def test_gradients(scale_map):
         assert torch.autograd.gradcheck(scale_map, (free,))
 
 
+@MAPS
+def test_gradients_of_the_way_back(scale_map):
+    for dim in (1, 3):
+        scale_tril = random_gaussian(dim, (2,), seed=5).scale_tril.requires_grad_()
+
+        def way_back(factor: Tensor) -> Tensor:
+            return scale_map.right_inverse(factor.tril())
+
+        assert torch.autograd.gradcheck(way_back, (scale_tril,))
+
+
 @pytest.mark.parametrize("dim", [1, 2, 3, 5])
 def test_the_jacobian_of_the_exponential_map(dim):
     """|d Sigma / d free| = 2^d prod L_ii^(d - i + 2), with i from 1."""
@@ -183,10 +195,53 @@ def test_equal_and_far_apart_variances(scale_map, dtype):
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @MAPS
 def test_nearly_singular(scale_map, sign):
-    """A correlation of 1 - 5e-9, of either sign: four digits of float64 are enough for L."""
+    """A correlation of 1 - 5e-9, of either sign; L itself has a condition of 10^4 only."""
     scale_tril = torch.tensor([[1.0, 0.0], [sign, 1e-4]]).double()
     again = scale_map(scale_map.right_inverse(scale_tril))
-    torch.testing.assert_close(again, scale_tril, rtol=1e-6, atol=0)
+    # Some roundings, times the condition and, in the matrix exponential, times its logarithm.
+    torch.testing.assert_close(again, scale_tril, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("left", [1e-4, 1e-9, 1e-12])
+def test_a_correlation_near_one_keeps_all_digits(left, sign):
+    scale_tril = torch.tensor([[2.0, 0.0], [sign, left]]).double()
+    correlation = CorrelationCholesky()
+    again = correlation(correlation.right_inverse(scale_tril))
+    torch.testing.assert_close(again, scale_tril, rtol=2e-14, atol=0)
+
+
+@given(dims, seeds, st.sampled_from(BATCH_SHAPES))
+def test_the_correlations_are_those_of_torch(dim, seed, batch_shape):
+    below = random_samples(*batch_shape, dim * (dim - 1) // 2, seed=seed)
+    free = torch.cat([below.new_zeros(*batch_shape, dim), below], dim=-1)
+    expected = CorrCholeskyTransform()(below) if dim > 1 else torch.ones_like(free).unsqueeze(-1)
+    torch.testing.assert_close(CorrelationCholesky()(free), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["matrix exponential", "spectral"])
+@pytest.mark.parametrize(("dtype", "far"), [(torch.float64, 1e8), (torch.float32, 1e4)])
+def test_scales_too_far_apart_are_refused_rather_than_lost(name, dtype, far):
+    scale_map = SCALE_MAPS[name]()
+    unit = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.8, 0.0], [0.3, -0.4, 0.7]], dtype=dtype)
+    scale_tril = torch.tensor([1 / far, 1.0, far], dtype=dtype).unsqueeze(-1) * unit
+    free = scale_map.right_inverse(scale_tril, validate_args=False)
+    lost = (scale_map(free) - scale_tril).abs() / scale_tril.abs().sum(dim=-1, keepdim=True)
+    assert lost.max() > 0.1
+    with pytest.raises(ValueError, match="^scale_tril: .* scales are too far apart"):
+        scale_map.right_inverse(scale_tril)
+    with pytest.raises(ValueError, match="^scale_tril: .* scales are too far apart"):
+        MappedCholesky(scale_map, 3, dtype=dtype).assign(scale_tril)
+    kept = CorrelationCholesky().right_inverse(scale_tril)
+    torch.testing.assert_close(CorrelationCholesky()(kept), scale_tril)
+
+
+@MAPS
+def test_a_large_float32_factor_is_not_taken_for_an_overflow(scale_map):
+    """Two entries of 3e38 add up to more than float32 holds, and each is a number."""
+    scale_tril = torch.tensor([3e38, 3e38], dtype=torch.float32).diag()
+    free = scale_map.right_inverse(scale_tril)
+    torch.testing.assert_close(scale_map(free), scale_tril, rtol=1e-4, atol=1e34)
 
 
 @pytest.mark.parametrize("flips", [[1, 1, 1], [-1, 1, 1], [1, -1, -1], [-1, -1, -1]])
@@ -275,7 +330,7 @@ def test_a_new_model_is_the_standard_normal(scale_map, batch_shape, dtype):
     identity = torch.eye(3, dtype=dtype).expand(*batch_shape, 3, 3)
     torch.testing.assert_close(model.scale_tril, identity)
     assert model.batch_shape == torch.Size(batch_shape)
-    assert set(model.state_dict()) == {"loc", "scale.free"}
+    assert set(model.state_dict()) == {"loc", "scale.free", "scale._extra_state"}
 
 
 @pytest.mark.parametrize("optimizer", [None, "natural-autograd", "lbfgs"])
@@ -320,6 +375,46 @@ def test_a_checkpoint_is_of_one_map(tmp_path):
         fit(other, x, checkpoint=path)
 
 
+def test_free_numbers_are_loaded_into_the_same_map_only(tmp_path):
+    ours = GaussianLikelihood(2, parametrization=ExpCholesky())
+    ours.assign(torch.zeros(2), torch.tensor([[2.0, 0.0], [0.5, 1.0]]))
+    torch.save(ours.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    same = GaussianLikelihood(2, parametrization=ExpCholesky())
+    same.load_state_dict(state)
+    assert torch.equal(same.scale_tril, ours.scale_tril)
+    other = GaussianLikelihood(2, parametrization=SoftplusCholesky())
+    with pytest.raises(ValueError, match="expected .* SoftplusCholesky, got those of ExpCholesky"):
+        other.load_state_dict(state)
+    assert torch.equal(other.scale_tril, torch.eye(2))
+    del state["scale._extra_state"]  # of which map, nobody can tell
+    with pytest.raises(RuntimeError, match="Missing key"):
+        same.load_state_dict(state)
+
+
+def test_a_checkpoint_holds_the_free_numbers_of_a_map(tmp_path):
+    x, path = random_samples(20, 2, seed=12), tmp_path / "fit.pt"
+    how = {"optimizer": "adam", "checkpoint": path}
+    first = GaussianLikelihood(2, parametrization=SoftplusCholesky(), dtype=torch.float64)
+    fit(first, x, max_steps=20, **how)
+    second = GaussianLikelihood(2, parametrization=SoftplusCholesky(), dtype=torch.float64)
+    fit(second, x, max_steps=20, **how)  # which has nothing left to do
+    assert torch.equal(second.scale_tril, first.scale_tril)
+
+
+@pytest.mark.parametrize("scale_map", [None, ExpCholesky()], ids=["default", "mapped"])
+def test_what_is_assigned_is_checked_in_the_dtype_of_the_model(scale_map):
+    model = GaussianLikelihood(2, parametrization=scale_map, dtype=torch.float32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    zero, one = torch.zeros(2).double(), torch.eye(2).double()
+    for loc, scale_tril in ((zero, 1e300 * one), (zero, 1e-300 * one), (zero + 1e300, one)):
+        with pytest.raises(ValueError, match="^(loc|scale_tril): expected (finite|a positive)"):
+            model.assign(loc, scale_tril)
+        assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
+    model.assign(zero, 2 * one)
+    assert torch.equal(model.scale_tril, 2 * torch.eye(2, dtype=torch.float32))
+
+
 def test_the_default_is_the_exponential_map():
     """The same numbers in one vector or in two: the same gradients, and the same steps."""
     x = random_samples(30, 3, seed=13)
@@ -358,7 +453,8 @@ def test_what_is_assigned_is_there(scale_map):
         (lambda: ExpCholesky()(torch.zeros(())), ValueError, ["free", "()"]),
         (lambda: ExpCholesky()(torch.tensor([800.0])), ValueError, ["free", "float32", "positive"]),
         (lambda: ProductRoot()(torch.zeros(4)), ValueError, ["free", "got 0"]),
-        (lambda: cholesky_of_root(torch.zeros(2, 2)), ValueError, ["root", "got 0"]),
+        (lambda: cholesky_of_root(torch.zeros(2, 2)), ValueError, ["root", "full rank"]),
+        (lambda: cholesky_of_root(torch.ones(2, 2)), ValueError, ["root", "full rank"]),
         (lambda: cholesky_of_root(torch.zeros(2, 3)), ValueError, ["root", "(2, 3)"]),
         (lambda: MappedCholesky("softplus", 2), TypeError, ["scale_map", "SoftplusCholesky()"]),
         (

@@ -59,6 +59,28 @@ def test_where_a_run_ends_is_one_per_cent_of_the_sampling_error():
     assert 0.9 * SHARE < run.gap <= SHARE
 
 
+@pytest.mark.parametrize("name", SCALE_MAPS)
+def test_no_run_starts_where_no_gradient_turns_the_axes(name):
+    """At the identity, the spectral map sees no correlation of standardised columns."""
+    x = load_columns("wine", "standardised")
+    model = GaussianLikelihood(13, parametrization=SCALE_MAPS[name](), dtype=torch.float64)
+    start = race.first_factor(name, 13)
+    model.assign(x.mean(dim=0), start)
+    model(x).backward()
+    assert model.scale.free.grad.abs().max() > 0.01
+    assert torch.equal(start, torch.eye(13).double()) == (name != "spectral")
+    if name == "spectral":
+        model.assign(x.mean(dim=0), torch.eye(13).double())
+        model.zero_grad()
+        model(x).backward()
+        assert model.scale.free.grad.abs().max() < 1e-12
+
+
+def test_the_record_names_the_starts():
+    start = json.loads(RECORD.read_text(encoding="utf-8"))["start"]
+    assert start == race.make_record([])["start"]
+
+
 def test_the_columns_are_scaled_by_their_own_spread():
     z, x = load_columns("wine", "standardised"), load_columns("wine", "raw")
     assert x.dtype == z.dtype == torch.float64

@@ -209,6 +209,14 @@ def test_rows_that_do_not_differ_are_refused(ours):
         ours(torch.stack([random_samples(4, 3), torch.ones(4, 3, dtype=torch.float64)]))
 
 
+@pytest.mark.parametrize("ours", [ledoit_wolf, oas])
+def test_gradients_to_the_data_are_those_of_finite_differences(ours):
+    data = random_samples(12, 3) * torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64)
+    share = ours(data)[1].item()
+    assert 0.01 < share < 0.99  # beyond, it is held at its wall and has no gradient
+    assert torch.autograd.gradcheck(ours, data.requires_grad_())
+
+
 # The inverse-Wishart prior -----------------------------------------------------------------------
 
 PRIOR = torch.tensor([[2.0, 0.3, 0.0], [0.3, 1.0, -0.2], [0.0, -0.2, 0.5]], dtype=torch.float64)
@@ -233,6 +241,16 @@ def test_the_mode_has_no_gradient_of_likelihood_and_penalty(n, df):
     # Of terms that are (n + df + 4) Sigma^-1 in size, each rounded.
     size = (n + df + 4) * torch.linalg.inv(mode.detach()).abs().max().item()
     assert gradient.abs().max().item() < 1e-13 * size
+
+
+def test_gradients_of_the_mode_are_those_of_finite_differences():
+    data = correlated_samples(5, 3).requires_grad_()
+    root = torch.linalg.cholesky(PRIOR).requires_grad_()
+
+    def mode(rows: Tensor, root: Tensor) -> Tensor:
+        return inverse_wishart_map(rows, root @ root.mT, 3.0)
+
+    assert torch.autograd.gradcheck(mode, (data, root))
 
 
 def test_the_mode_is_that_of_the_densities_of_scipy():

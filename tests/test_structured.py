@@ -31,7 +31,8 @@ from helpers import (
     n_free_parameters,
     shrunk_covariance,
 )
-from helpers import structured as module
+from helpers import structured_fit as module
+from helpers.low_rank import FLOOR
 from helpers.structured import StructuredLikelihood
 
 
@@ -175,6 +176,31 @@ def test_a_low_rank_fit_ends_at_the_maximum_of_factor_analysis(data, rank):
     # Parameters in float32 have seven digits.
     reached = model.double().log_prob(torch.as_tensor(rows)).mean().item()
     assert reached == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 11, 16, 20, 21])
+def test_a_heywood_case_is_reached_in_few_steps(seed):
+    """In twelve rows of noise the likelihood leaves a variable or two to the factors entirely."""
+    data = random_samples(12, 6, seed=seed)
+    model = LowRankLikelihood(6, 2, dtype=torch.float64)
+    history = fit(model, data)
+    # At most 57; with an exponential in place of the square, hundreds.
+    assert history.n_steps <= 120
+    share = model.cov_diag / data.var(dim=0, correction=0)
+    assert share.min().item() == pytest.approx(FLOOR, rel=0.01)
+    if not history.converged:  # it is at a lower maximum: far from the best, and all is still
+        assert history.gap[-1].item() > 1e-3
+        assert (history.gap[-1] - history.gap[-21]).abs().item() <= 1e-13
+
+
+def test_a_fit_is_stuck_when_no_element_of_its_batch_moves():
+    gaps = [torch.tensor([1.0, 1e-9 / step]) for step in range(1, 200)]
+    stuck = [module._is_stuck(gaps[: step + 1], tol=1e-10) for step in range(len(gaps))]
+    # 1e-9 / s changes by 2e-8 / s(s + 20) in twenty steps: less than 1e-13 from s = 437 on.
+    assert not any(stuck)
+    still = [gap[:1] for gap in gaps]
+    assert not module._is_stuck(still[:20], tol=1e-10)
+    assert module._is_stuck(still[:21], tol=1e-10)
 
 
 def test_the_gap_tells_a_local_maximum_from_the_best():
@@ -379,5 +405,5 @@ def test_other_models_are_fitted_as_before():
     history = fit(GaussianLikelihood(4, dtype=torch.float64), correlated_samples(30, 4))
     assert history.optimizer != "L-BFGS"
     assert history.converged
-    with pytest.raises(TypeError, match="model: expected a structured model"):
+    with pytest.raises(TypeError, match="model: expected one of DiagonalLikelihood"):
         module.fit_structured(torch.nn.Linear(3, 3), correlated_samples(30, 4))

@@ -45,6 +45,15 @@ def _z_score(squared: Tensor, x: Tensor) -> Tensor:
     return (squared.square().mean() - d * (d + 2)) / math.sqrt(8 * d * (d + 2) / n)
 
 
+def _exact_statistic(x: Tensor) -> Tensor:
+    """The kurtosis scaled by the exact moments of Gaussian rows, as Mardia gave them in 1974."""
+    n, d = x.shape
+    mean = d * (d + 2) * (n - 1) / (n + 1)
+    variance = 8 * d * (d + 2) * (n - 3) * (n - d - 1) * (n - d + 1)
+    variance /= (n + 1) ** 2 * (n + 3) * (n + 5)
+    return (_squared_distances(x).square().mean() - mean) / math.sqrt(variance)
+
+
 def _kurtosis_above(x: Tensor) -> Tensor:
     d = x.shape[-1]
     return _squared_distances(x).square().mean() - d * (d + 2)
@@ -100,6 +109,8 @@ EXERCISES: dict[str, Exercise] = {
             ),
             "this is the standard error of the mean. That of the standard deviation is smaller by "
             "a root of two.": lambda scale_tril, n: _standard_deviations(scale_tril) / math.sqrt(n),
+            "you have used n - 1 where section 2 has n: the relative error is one over the root of "
+            "2n.": lambda scale_tril, n: _standard_deviations(scale_tril) / math.sqrt(2 * (n - 1)),
             "this is the standard error of each variance. A standard deviation has half the "
             "relative error of its square, and other units.": lambda scale_tril, n: (
                 _standard_deviations(scale_tril).square() * math.sqrt(2 / n)
@@ -134,6 +145,16 @@ EXERCISES: dict[str, Exercise] = {
         mistakes={
             "your distances are measured with N - 1 in the covariance, as torch.cov does unless "
             "told otherwise.": lambda x: _z_score(_squared_distances(x, correction=1), x),
+            "this is the statistic of `mardia`, with the exact mean and variance for so many rows. "
+            "It is the better one; the task asks for the limit for many rows.": (_exact_statistic),
+            "this has the exact mean for this number of rows with the standard error for many. The "
+            "task asks for d (d + 2).": lambda x: (
+                (
+                    _squared_distances(x).square().mean()
+                    - x.shape[1] * (x.shape[1] + 2) * (len(x) - 1) / (len(x) + 1)
+                )
+                / math.sqrt(8 * x.shape[1] * (x.shape[1] + 2) / len(x))
+            ),
             "the distances enter squared once too little: this is the mean of the squared "
             "distances, which is d in any data. Kurtosis takes their squares.": lambda x: _z_score(
                 _squared_distances(x).sqrt(), x
@@ -185,7 +206,8 @@ EXERCISES: dict[str, Exercise] = {
     "07.3": Exercise(
         solution=aic_in_favour_of_full,
         praise="what it gains grows with the rows, what it pays does not: with enough rows the "
-        "full model wins wherever there is any correlation.",
+        "full model wins wherever there is any correlation. The N - 1 of torch.cov would do no "
+        "harm here: it cancels.",
         cases=((_THREE,), (_TWO,)),
         mistakes={
             "this is what BIC says: each parameter has cost log N. In AIC it costs two.": (
@@ -199,6 +221,8 @@ EXERCISES: dict[str, Exercise] = {
             "the means, and both have the variances.": _with_price(lambda n, d: d * (d + 3)),
             "the variances have been counted as parameters of the full model only. The diagonal "
             "one has them too.": _with_price(lambda n, d: d * (d + 1)),
+            "the means have been counted as parameters of the diagonal model only. The full one "
+            "has them too.": _with_price(lambda n, d: d * (d - 3)),
             "the entries of the covariance have been counted twice, above and below the diagonal. "
             "Each pair is one parameter.": _with_price(lambda n, d: 2 * d * (d - 1)),
             "the sign is wrong: as it is, a positive number is in favour of the diagonal model.": (

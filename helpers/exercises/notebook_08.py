@@ -201,7 +201,8 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "08.3": Exercise(
         solution=low_rank_log_det,
-        praise="its cost grows with d k^2, and that of the whole matrix with d^3.",
+        praise="the value is right. Through a (k, k) matrix the cost grows with d k^2, through the "
+        "whole one with d^3.",
         cases=_FACTORS,
         mistakes={
             "the small determinant is right. The product of the own variances is missing.": (

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from helpers.diagnostics import chi_squared_quantiles, distance_band
+from helpers.diagnostics import (
+    MOST_ROWS,
+    chi_squared_quantiles,
+    distance_band,
+    fewest_repeats,
+)
 from helpers.plotting.arrays import as_array, require_axes, require_look
 from helpers.plotting.style import COLORS
+from helpers.validation import require_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +40,7 @@ def plot_chi_squared(
     ax : Axes
     distances : Tensor or array, shape (n,)
         Squared Mahalanobis distances of the rows from the maximum likelihood fit to these rows,
-        as `mahalanobis` gives them; n is at least d + 2.
+        as `mahalanobis` gives them: their mean is d. From d + 2 to a hundred thousand.
     dim : int
         Number of variables d.
     color : str
@@ -55,8 +61,8 @@ def plot_chi_squared(
     Raises
     ------
     TypeError, ValueError
-        If a distance is negative or not finite, there are too few, or another argument does not
-        fit.
+        If a distance is negative or not finite, there are too few or too many, their mean is not
+        d to a thousandth, or another argument does not fit.
 
     References
     ----------
@@ -68,9 +74,11 @@ def plot_chi_squared(
     if distances[0] < 0:
         raise ValueError(f"distances: expected squared distances, got {distances[0]:.6g}")
     n = len(distances)
-    if n < 3:
-        raise ValueError(f"distances: expected at least 3, got {n}")
-    lower, upper = distance_band(n, dim, mass)
+    if not 3 <= n <= MOST_ROWS:
+        raise ValueError(f"distances: expected 3 to {MOST_ROWS} of them, got {n}")
+    dim = require_count(dim, "dim", maximum=n - 2)
+    _require_own_fit(distances, dim)
+    lower, upper = distance_band(n, dim, mass, repeats=max(1000, fewest_repeats(mass)))
     quantiles = chi_squared_quantiles(n, dim).numpy()
     band = ax.fill_between(
         quantiles, lower, upper, color=COLORS["reference"], alpha=0.25, linewidth=0
@@ -78,7 +86,17 @@ def plot_chi_squared(
     reach = [0.0, quantiles[-1]]
     (line,) = ax.plot(reach, reach, color=COLORS["reference"], linestyle="--", linewidth=1.0)
     (dots,) = ax.plot(
-        quantiles, distances, color=color, label=label, marker="o", markersize=4, linestyle="none"
+        quantiles, distances, color=color, label=label, marker="o", markersize=2, linestyle="none"
     )
     ax.set(xlabel=f"chi-squared quantile, {dim} degrees of freedom", ylabel="squared distance")
     return dots, line, band
+
+
+def _require_own_fit(distances: np.ndarray, dim: int) -> None:
+    """Raise ValueError unless the distances average what those from the fit to their rows do."""
+    mean = distances.mean()
+    if not abs(mean - dim) <= 1e-3 * dim:
+        raise ValueError(
+            f"distances: expected those of rows from the maximum likelihood fit to these rows, "
+            f"whose mean is dim = {dim}, got a mean of {mean:.6g}"
+        )

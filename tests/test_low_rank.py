@@ -27,7 +27,7 @@ from helpers import (
     n_free_parameters,
     probabilistic_pca,
 )
-from helpers.factor_analysis import FLOOR, _best_loadings, _profiled, _root, low_rank_nll
+from helpers.low_rank import FLOOR, _best_loadings, _profiled, _root, low_rank_nll
 
 DIGITS = load_digits().data
 LINNERUD = load_linnerud()
@@ -275,6 +275,13 @@ def test_a_batch_is_its_elements(estimator, batch_shape, dtype):
 
 
 @pytest.mark.parametrize("estimator", [factor_analysis, probabilistic_pca])
+def test_estimates_are_detached_from_the_data(estimator):
+    found = estimator(correlated_samples(30, 4).requires_grad_(), 2)
+    parts = (found.loc, found.cov_factor, found.cov_diag, found.covariance_matrix)
+    assert not any(part.requires_grad for part in parts)
+
+
+@pytest.mark.parametrize("estimator", [factor_analysis, probabilistic_pca])
 @pytest.mark.parametrize(
     ("data", "rank", "words"),
     [
@@ -356,7 +363,8 @@ def test_gradients_of_density_and_loss_are_those_of_finite_differences():
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"cov_diag": torch.zeros(3)}, "cov_diag: expected a positive definite matrix"),
+        ({"cov_diag": torch.zeros(3)}, "cov_diag: expected variances above zero, got 0"),
+        ({"cov_diag": -torch.ones(3)}, "cov_diag: expected variances above zero, got -1"),
         ({"cov_diag": torch.ones(2)}, r"cov_diag: expected shape \(3,\)"),
         ({"loc": torch.ones(3).double()}, "loc: expected dtype float32"),
         ({"loc": torch.full((3,), math.nan)}, "loc: expected finite values"),

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
 from helpers.devices import widest_dtype
-from helpers.estimators import as_statistics
-from helpers.gaussian import LOG_2PI, log_prob
+from helpers.estimators import as_statistics, require_varying
+from helpers.gaussian import LOG_2PI, log_prob, triangular
 from helpers.statistics import SufficientStatistics
 from helpers.uncertainty import n_free_parameters
 from helpers.validation import (
@@ -33,7 +33,6 @@ from helpers.validation import (
     require_finite,
     require_flag,
     require_same_kind,
-    require_variance,
 )
 
 FLOOR = 1e-6  # of a variable's variance: the least that factor analysis leaves it for itself
@@ -86,7 +85,10 @@ class LowRankCovariance:
         require_same_kind(cov_factor=factor, loc=loc, cov_diag=diagonal)
         for name, part in (("loc", loc), ("cov_factor", factor), ("cov_diag", diagonal)):
             require_finite(part, name)
-        require_variance(diagonal, "cov_diag")
+        if not bool((diagonal > 0).all()):
+            raise ValueError(
+                f"cov_diag: expected variances above zero, got {diagonal.min().item():.6g}"
+            )
         heywood = self.is_heywood
         if heywood is None:
             heywood = torch.zeros_like(diagonal, dtype=torch.bool)
@@ -172,10 +174,7 @@ def count_free_parameters(dim: int, rank: int, *, is_isotropic: bool = False) ->
 
 def cholesky_of_low_rank(cov_factor: Tensor, cov_diag: Tensor) -> Tensor:
     """Cholesky factor (*batch, d, d): the R of a QR of [Lambda, psi^(1/2)] transposed."""
-    root = torch.cat([cov_factor, torch.diag_embed(cov_diag.sqrt())], dim=-1)  # (*batch, d, k + d)
-    upper = torch.linalg.qr(root.mT).R
-    sign = torch.where(upper.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(upper.dtype)
-    return (upper * sign[..., None]).mT
+    return triangular(torch.cat([cov_factor, torch.diag_embed(cov_diag.sqrt())], dim=-1))
 
 
 def low_rank_solver(cov_factor: Tensor, cov_diag: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -257,6 +256,7 @@ def probabilistic_pca(data: Any, rank: int) -> LowRankCovariance:
     Returns
     -------
     LowRankCovariance
+        Without gradients to `data`: they are detached.
 
     Raises
     ------
@@ -322,8 +322,8 @@ def factor_analysis(data: Any, rank: int, *, n_starts: int = 20) -> LowRankCovar
     Returns
     -------
     LowRankCovariance
-        The best that was found. `is_heywood` says which :math:`\psi_i` ended at their floor, a
-        millionth of the variance of the variable.
+        The best that was found, without gradients to `data`: they are detached. `is_heywood` says
+        which :math:`\psi_i` ended at their floor, a millionth of the variance of the variable.
 
     Raises
     ------
@@ -340,7 +340,7 @@ def factor_analysis(data: Any, rank: int, *, n_starts: int = 20) -> LowRankCovar
     statistics, rank = _as_statistics(data, rank)
     n_starts = require_count(n_starts, "n_starts")
     wide, variance = _wide(statistics)
-    _require_varying(variance)
+    require_varying(variance)
     scale = variance.sqrt()  # (*batch, d)
     correlation = wide.covariance_matrix() / scale[..., :, None] / scale[..., None, :]
     d = statistics.dim
@@ -489,13 +489,6 @@ def _wide(statistics: SufficientStatistics) -> tuple[SufficientStatistics, Tenso
     """Statistics in the widest dtype, without gradients, and the variances (*batch, d)."""
     wide = statistics.to(widest_dtype(statistics.mean.device)).detach()
     return wide, wide.covariance_matrix().diagonal(dim1=-2, dim2=-1)
-
-
-def _require_varying(variance: Tensor) -> None:
-    constant = variance <= 0
-    if bool(constant.any()):
-        column = constant.nonzero()[0, -1].item()
-        raise ValueError(f"data: expected columns that vary, got a constant column {column}")
 
 
 def _result(
