@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import re
 import threading
 import time
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,11 +32,12 @@ from helpers import (
     fit,
     fit_shards,
     list_shards,
+    progress,
     reduce_statistics,
 )
 from helpers.checkpoints import load_checkpoint, save_checkpoint, write_files
 from helpers.distributed import __main__ as command
-from helpers.distributed import fitting, groups, kept, shards
+from helpers.distributed import fitting, groups, kept, reduction, shards
 from helpers.distributed.groups import (
     Ranks,
     RanksMissingError,
@@ -103,11 +109,50 @@ def test_shards_come_in_natural_order_each_once(folder, monkeypatch):
     assert list_shards(Path("part-9.npy")) == whole[2:3]
 
 
+def test_a_pattern_looks_into_folders_of_folders(folder):
+    below = folder / "one" / "two"
+    below.mkdir(parents=True)
+    np.save(below / "part-3.npy", rows_of(4))
+    assert names(list_shards(f"{folder}/**/part-3.npy")) == ["part-3"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "error", "words"),
+    [
+        ([], ValueError, "paths: expected at least one file, folder or pattern, got none"),
+        ([3], TypeError, "paths: expected names of files or folders, got int 3"),
+        (3, TypeError, "paths: expected names of files or folders, got int 3"),
+        ("", ValueError, "paths: expected"),
+    ],
+)
+def test_paths_that_are_none_are_refused(paths, error, words):
+    with pytest.raises(error, match=words):
+        list_shards(paths)
+
+
+def test_a_folder_without_shards_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="paths: expected a folder with .npy files, got .* with n"):
+        list_shards(tmp_path)
+
+
+def test_a_sign_of_life_is_given_for_each_header(folder):
+    told = []
+    assert shards.find_shards(folder, lambda: told.append("alive")) == list_shards(folder)
+    assert told == ["alive"] * 4
+
+
 def test_what_is_no_shard_is_left_out_of_a_folder(folder):
     (folder / ".part-3.npy").write_bytes(b"half written")
     (folder / "notes.txt").write_text("text")
     (folder / "below").mkdir()
     assert len(list_shards(folder)) == 4
+
+
+def write_with_header(path: Path, version: tuple[int, int], padding: int = 0) -> None:
+    """Write no rows behind a header of another version, or of another length, than is usual."""
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (0, 3)}".ljust(padding) + "\n"
+    length = len(header).to_bytes(4, "little")
+    path.write_bytes(np.lib.format.magic(*version) + length + header.encode())
 
 
 @pytest.mark.parametrize(
@@ -120,6 +165,9 @@ def test_what_is_no_shard_is_left_out_of_a_folder(folder):
         (lambda f: np.save(f, np.ones((5, 0))), r"expected shape \(n, d\), .* got \(5, 0\)"),
         (lambda f: f.write_bytes(b""), "got one that is cut off in its header, after 0 bytes"),
         (lambda f: f.write_text("1, 2\n" * 99), "expected a .npy file of numbers, got another"),
+        (lambda f: write_with_header(f, (3, 0)), r"got another: version \(3, 0\) of the format$"),
+        # NumPy says in two more lines how one may trust such a file all the same.
+        (lambda f: write_with_header(f, (2, 0), 20_000), "got another: Header info .* is large .*"),
     ],
 )
 def test_a_file_that_is_no_shard_is_named(folder, write, words):
@@ -127,6 +175,7 @@ def test_a_file_that_is_no_shard_is_named(folder, write, words):
     with pytest.raises(ValueError, match=words) as caught:
         list_shards(folder)
     assert str(folder / "part-3.npy") in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_of_objects_is_not_unpickled(folder):
@@ -143,9 +192,9 @@ def test_a_file_of_objects_is_not_unpickled(folder):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (-1, "part-9.npy: expected 3 rows, got a file that is cut off in row 2"),
-        (-48, "cut off in row 1"),
-        (-49, "cut off in row 0"),
+        (-1, "part-9.npy: expected 3 rows, got a file that is cut off in row 2$"),
+        (-48, "cut off in row 1$"),
+        (-49, "cut off in row 0$"),
         (5, "part-9.npy: expected 3 rows of 24 bytes, got 5 bytes more"),
     ],
 )
@@ -162,8 +211,14 @@ def test_files_that_cannot_be_read_are_named(folder):
     with pytest.raises(FileNotFoundError, match="no file matches the pattern"):
         list_shards(f"{folder}/*.none")
     (folder / "part-3.npy").symlink_to(folder / "gone")
-    with pytest.raises(FileNotFoundError, match="a shard cannot be read, .*part-3.npy"):
+    words = f"a shard cannot be read, {os.strerror(errno.ENOENT)}: .*part-3.npy"
+    with pytest.raises(FileNotFoundError, match=words):
         list_shards(folder)
+    with (
+        pytest.raises(OSError, match="a shard cannot be read, no number: 'a.npy'"),
+        shards._named_errors("a.npy"),
+    ):
+        raise OSError("no number")
 
 
 @given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 8))
@@ -175,6 +230,21 @@ def test_ranks_share_out_all_shards_evenly(rows, n_ranks):
     loads = [sum(shard.rows for shard in share) for share in shares]
     # The last shard that the fullest rank was given went to the emptiest one then.
     assert max(loads) - min(loads) <= max(rows, default=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "n_ranks", "loads"),
+    [
+        ([1, 1, 1, 3], 2, [3, 3]),  # the largest one comes first, wherever it stands
+        ([9, *[1] * 9], 2, [9, 9]),  # rows are counted, not shards
+        ([5, 0, 0], 3, [0, 0, 5]),
+    ],
+)
+def test_ranks_have_as_many_rows_as_can_be(rows, n_ranks, loads):
+    some = [Shard(f"{i}.npy", n, 3, "float64", 0, 0) for i, n in enumerate(rows)]
+    shares = share_out(some, n_ranks)
+    assert sorted(sum(shard.rows for shard in share) for share in shares) == loads
+    assert all(shares)
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -211,6 +281,18 @@ def test_a_bad_number_is_named_with_file_and_row(folder, monkeypatch, row, value
         fit_shards(folder)
 
 
+def test_infinities_of_both_signs_give_one_error_and_no_warning(folder, monkeypatch):
+    monkeypatch.setattr(shards, "CHUNK", 21)
+    monkeypatch.setattr(shards, "FIRST", 4)
+    rows = rows_of(60)
+    rows[30:33, 1] = np.inf, -np.inf, np.inf
+    np.save(folder / "part-1.npy", rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="got inf in row 30, column 1"):
+            fit_shards(folder)
+
+
 def test_numbers_whose_squares_are_too_large_are_named(folder):
     np.save(folder / "part-1.npy", rows_of(60) * 1e200)
     with pytest.raises(ValueError, match="part-1.npy: from row 0: .* too large for float64"):
@@ -228,7 +310,10 @@ def test_a_shard_that_changes_after_it_was_listed_is_refused(folder):
     (shard,) = list_shards(folder / "part-1.npy")
     with Rows(shard) as opened:
         os.truncate(shard.path, 800)  # to read beyond it would end the process
-        with pytest.raises(ValueError, match=r"part-1.npy: .* cut off in row 28"):
+        with pytest.raises(ValueError, match=r"part-1.npy: .* cut off in row 28$"):
+            opened.first()
+        os.truncate(shard.path, 60)  # in its header
+        with pytest.raises(ValueError, match=r"part-1.npy: .* cut off in row 0$"):
             opened.first()
     np.save(shard.path, rows_of(60))
     (shard,) = list_shards(shard.path)
@@ -244,6 +329,33 @@ def test_a_shard_that_changes_after_it_was_listed_is_refused(folder):
         Rows(shard),
     ):
         pass
+
+
+def test_the_first_rows_are_looked_at(folder):
+    rows = rows_of(60)
+    rows[2, 1] = np.nan
+    np.save(folder / "part-1.npy", rows)
+    with (
+        Rows(shards.read_header(str(folder / "part-1.npy"))) as opened,
+        pytest.raises(ValueError, match="part-1.npy: .* got nan in row 2, column 1"),
+    ):
+        opened.first()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="lists open files on Linux alone")
+def test_no_shard_stays_open(folder):
+    def opened() -> list[str]:
+        handles = [each for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        return [place for place in map(os.readlink, handles) if place.startswith(str(folder))]
+
+    with Rows(shards.read_header(str(folder / "part-1.npy"))) as rows:
+        assert opened()
+    assert not opened()
+    rows.shard = list_shards(folder / "part-9.npy")[0]
+    os.utime(rows.shard.path, ns=(1, 1))
+    with pytest.raises(ValueError, match="changed since"):
+        rows.__enter__()
+    assert not opened()
 
 
 # Fitting ------------------------------------------------------------------------------------------
@@ -278,7 +390,7 @@ def test_rows_that_leave_the_first_one_behind_keep_their_digits(tmp_path, monkey
     monkeypatch.setattr(shards, "CHUNK", 2100)
     monkeypatch.setattr(shards, "FIRST", 1)
     rows = rows_of(200_000)
-    rows[1:] += 1e8
+    rows[1:] += [1e8, -1e8, 0]
     np.save(tmp_path / "0.npy", rows)
     assert departure(fit_shards(tmp_path).statistics, rows) <= RELATIVE
 
@@ -312,12 +424,73 @@ def test_the_model_is_of_the_dtype_asked_for(folder):
     assert result.statistics.mean.dtype == torch.float64
 
 
-def test_the_bar_counts_the_rows(folder, capsys):
-    fit_shards(folder, progress=True)
-    assert "read" in (said := capsys.readouterr().err)
-    assert "/100 " in said
+def test_the_bar_counts_the_rows(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)  # a bar of the fit would be seen
+    for _ in range(2):  # read, and taken from what was kept
+        fit_shards(folder, progress=True, kept=tmp_path / "kept")
+        assert "read" in (said := capsys.readouterr().err)
+        assert "60/100 " in said  # as it is first shown
+        assert "row/s" in said
     fit_shards(folder, progress=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error", "words"),
+    [
+        ("progress", "loud", TypeError, "progress: expected"),
+        ("timeout", 0, ValueError, "timeout: expected"),
+        ("kept", 3, TypeError, "kept: expected the name of a folder, got int"),
+        ("kept", b"kept", TypeError, "kept: expected the name of a folder, got bytes"),
+        ("kept", "", ValueError, "kept: expected the name of a folder, got ''"),
+    ],
+)
+def test_options_that_do_not_fit_are_named_before_anything_is_read(option, value, error, words):
+    with pytest.raises(error, match=words):
+        fit_shards("no such folder", **{option: value})
+
+
+def test_a_device_has_to_know_float64(folder, monkeypatch):
+    monkeypatch.setattr(fitting, "widest_dtype", lambda device: torch.float32)
+    words = "device: expected one that computes in float64, got 'cpu'"
+    with pytest.raises(ValueError, match=words):
+        fit_shards(folder, device="cpu")
+
+
+def test_half_a_second_of_patience_is_enough_for_one(folder):
+    assert fit_shards(folder, timeout=0.5).history.converged
+
+
+def test_the_last_steps_are_told_as_they_are():
+    """After a fit that broke off early, where the gap is large enough to be seen."""
+    statistics = SufficientStatistics.from_data(torch.from_numpy(rows_of(500, 4)))
+    model = GaussianLikelihood(4, dtype=torch.float64)
+    history = fit(model, statistics, max_steps=2)
+    assert history.gap[-1] > 1e-6
+    history = replace(history, time=torch.arange(len(history.time)).double() * 1e6)
+    start = time.perf_counter()
+    settled = fitting.settle(model, statistics, history)
+    took = time.perf_counter() - start
+    assert settled.loss[-1] == pytest.approx(model(statistics).item(), rel=1e-14)
+    assert settled.loss[-1] - settled.gap[-1] == pytest.approx(history.loss[-1] - history.gap[-1])
+    assert 0 < settled.time[-1] - history.time[-1] <= took + 1e-6
+    assert settled.step[-1] == 2 + fitting.SETTLING
+
+
+def test_what_is_returned_cannot_be_altered(folder):
+    result = fit_shards(folder)
+    (shard, *_) = result.shards
+    for one, name in ((result, "model"), (shard, "rows"), (fitting.Plan.make(folder), "origin")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(one, name, None)
+    with pytest.raises(FrozenInstanceError):
+        kept.collect(shard, CPU, lambda _: None).origin = None
+    assert hash(result) != hash(fit_shards(folder))  # each is one of its own, as its model is
+
+
+def test_a_job_is_known_by_its_settings_in_any_order(folder):
+    plan = fitting.Plan.make(folder)
+    assert plan.identity(a=1, b=2) == plan.identity(b=2, a=1) != plan.identity(a=1, b=3)
 
 
 # What is kept -------------------------------------------------------------------------------------
@@ -391,13 +564,43 @@ def test_kept_statistics_that_are_odd_are_not_trusted(folder, tmp_path, read, sp
     read.clear()
     (file,) = tmp_path.glob("part-1-*.pt")
     spoil(file)
-    with pytest.warns(RuntimeWarning, match=r"part-1-.*not used, .*part-1.npy is read again"):
+    with pytest.warns(RuntimeWarning, match=r"part-1-.*not used, .*part-1.npy is read again: \w"):
         again = fit_shards(folder, kept=tmp_path)
     assert read == ["part-1"]
     assert torch.equal(first.statistics.scatter, again.statistics.scatter)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit_shards(folder, kept=tmp_path)
+
+
+def test_an_empty_shard_adds_nothing(folder):
+    (empty, *_) = [shard for shard in list_shards(folder) if not shard.rows]
+    found = kept.collect(empty, CPU, lambda _: None)
+    assert not found.origin.any()
+    assert not found.statistics.mean.any()
+    assert not found.statistics.scatter.any()
+    assert found.statistics.count == 0
+
+
+def test_products_are_those_of_columns_on_any_device():
+    """A device without memory tells the shape alone; numpy cannot read from it."""
+    assert kept._products(torch.empty(5, 3, device="meta")).shape == (3, 3)
+
+
+@pytest.mark.parametrize("name", ["part-1", "a b, c", "part\udce9", "n" * 251])
+def test_any_name_of_a_shard_can_be_kept(folder, tmp_path, name):
+    """A name that is no text too, and the longest that there can be."""
+    (shard,) = list_shards(folder / "part-1.npy")
+    shard = replace(shard, path=f"/data/{name}.npy")
+    collected = kept.collect(list_shards(folder / "part-1.npy")[0], CPU, lambda _: None)
+    for place in (None, tmp_path / "one" / "two"):  # folders that are not there yet
+        folder_of_parts = kept.Kept(place)
+        assert folder_of_parts.knows(shard) is False
+        assert folder_of_parts.load(shard) is None
+        folder_of_parts.save(shard, collected)
+        assert folder_of_parts.knows(shard) is (place is not None)
+    found = folder_of_parts.load(shard)
+    assert torch.equal(found.statistics.scatter, collected.statistics.scatter)
 
 
 def test_shards_of_one_name_are_kept_apart(folder, tmp_path):
@@ -525,6 +728,228 @@ def test_a_group_of_one_gives_the_same_bits(folder, group):
     assert torch.equal(reduce_statistics(statistics, group).scatter, statistics.scatter)
     alone = fit_shards(folder)
     assert torch.equal(fit_shards(folder, group=group).model.loc, alone.model.loc)
+
+
+# Several ranks, as threads ------------------------------------------------------------------------
+
+
+class Seat:
+    """The group of a rank that is a thread, as far as the collectives ask for one."""
+
+    def __init__(self, store: Any, rank: int, n_ranks: int):
+        self.store, self.rank, self.n_ranks, self.calls = store, rank, n_ranks, 0
+
+    def get_group_store(self) -> Any:
+        return self.store
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each rank hands in, which has to be such that it can be sent."""
+        self.calls += 1
+        self.store.set(f"{self.calls}/{self.rank}", pickle.dumps(value))
+        said = [self.store.get(f"{self.calls}/{rank}") for rank in range(self.n_ranks)]
+        return [pickle.loads(each) for each in said]  # noqa: S301 - from these threads alone
+
+    def allreduce(self, tensors: list[torch.Tensor], _: Any) -> None:
+        for numbers in tensors:
+            numbers.copy_(sum(self.gather(numbers)))
+
+
+class Thread(Ranks):
+    """A rank that is a thread."""
+
+    def gather(self, value):
+        return self.group.gather(value)
+
+    def from_first(self, value):
+        return self.gather(value)[0]
+
+
+@pytest.fixture
+def on_threads(monkeypatch) -> Callable[[int, Callable[[Ranks], Any]], list[Any]]:
+    """Runs a function of its rank on so many threads; what each returns, or its error."""
+    for module in (reduction, fitting):
+        monkeypatch.setattr(module, "find_ranks", lambda group=None: group or find_ranks())
+
+    def run(n_ranks: int, function: Callable[[Ranks], Any]) -> list[Any]:
+        store = dist.HashStore()
+        store.set_timeout(timedelta(seconds=10))  # for those who wait for one that has failed
+
+        def one(rank: int) -> Any:
+            try:
+                return function(Thread(rank, n_ranks, Seat(store, rank, n_ranks), CPU))
+            except Exception as error:
+                return error
+
+        with ThreadPoolExecutor(n_ranks) as threads:
+            return list(threads.map(one, range(n_ranks)))
+
+    return run
+
+
+def the_same(answers: list[Any]) -> Any:
+    """What all ranks answer, errors by kind and message; statistics have to be the same bits."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            assert repr(answer) == repr(answers[0])
+        else:
+            assert torch.equal(answer.count, answers[0].count)
+            assert torch.equal(answer.mean, answers[0].mean)
+            assert torch.equal(answer.scatter, answers[0].scatter)
+    return answers[0]
+
+
+def statistics_of(rows: list[np.ndarray], shape: tuple[int, ...], dtype: torch.dtype) -> Any:
+    """Statistics of a batch of the given shape, each element with rows of its own."""
+    parts = [SufficientStatistics.from_data(torch.from_numpy(each)) for each in rows]
+    count, mean, scatter = (
+        torch.stack([getattr(part, name) for part in parts])
+        for name in ("count", "mean", "scatter")
+    )
+    return SufficientStatistics(
+        count.reshape(shape),
+        mean.reshape(*shape, *mean.shape[1:]).to(dtype),
+        scatter.reshape(*shape, *scatter.shape[1:]).to(dtype),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("shape", [(), (6,), (3, 2)])
+def test_ranks_have_the_statistics_of_all_samples(on_threads, shape, dtype):
+    """Each element of a batch has counts of its own, and none on some ranks."""
+    counts = [[7, 3, 1], [1, 0, 0], [0, 1, 1], [5, 0, 4], [0, 0, 0], [40, 20, 30]]  # (batch, ranks)
+    by_rank = [
+        statistics_of(
+            [rows_of(n, 4, seed=i) + rank for i, n in enumerate(each[: 6 if shape else 1])],
+            shape,
+            dtype,
+        )
+        for rank, each in enumerate(zip(*counts, strict=True))
+    ]
+    found = the_same(on_threads(3, lambda group: reduce_statistics(by_rank[group.rank], group)))
+    wide = [part.to(dtype=torch.float64) for part in by_rank]
+    whole = wide[0].merge(wide[1]).merge(wide[2])
+    assert torch.equal(found.count, whole.count)
+    # Sums are in float64: float32 is rounded to once.
+    rounded = {"rtol": RELATIVE if dtype == torch.float64 else 2.0**-24, "atol": RELATIVE}
+    torch.testing.assert_close(found.mean.double(), whole.mean, **rounded)
+    torch.testing.assert_close(found.scatter.double(), whole.scatter, **rounded)
+    assert found.mean.dtype == found.scatter.dtype == dtype
+
+
+def test_a_batch_of_no_gaussians_is_reduced_to_one(on_threads):
+    none = SufficientStatistics.from_data(torch.ones(0, 5, 3))
+    found = the_same(on_threads(2, lambda group: reduce_statistics(none, group)))
+    assert found.mean.shape == (0, 3)
+
+
+def test_reduced_statistics_have_no_gradients(on_threads):
+    mine = SufficientStatistics.from_data(torch.from_numpy(rows_of(9)).requires_grad_())
+    assert mine.scatter.requires_grad
+    found = the_same(on_threads(2, lambda group: reduce_statistics(mine, group)))
+    assert not found.mean.requires_grad
+    assert not found.scatter.requires_grad
+
+
+@pytest.mark.parametrize("beside", [[], [1]])
+def test_counts_are_exact_or_refused(on_threads, beside):
+    """Also where only one element of a batch has too many."""
+
+    def reduced(group: Ranks, counts: list[int]) -> SufficientStatistics:
+        count = torch.tensor([*beside, counts[group.rank]])
+        zeros = torch.zeros(len(count), 2, 2, dtype=torch.float64)
+        return reduce_statistics(SufficientStatistics(count, zeros[:, 0], zeros), group)
+
+    found = the_same(on_threads(2, lambda group: reduced(group, [2**52, 2**52 - 1])))
+    assert found.count[-1] == 2**53 - 1
+    error = the_same(on_threads(2, lambda group: reduced(group, [2**52, 2**52])))
+    assert repr(error) == repr(
+        ValueError(f"statistics: expected fewer than 2^53 samples in all, got {2**53}")
+    )
+
+
+def test_statistics_of_another_form_are_refused_on_every_rank(on_threads):
+    plain = SufficientStatistics.from_data(torch.ones(5, 3).double())
+    batch = SufficientStatistics.from_data(torch.ones(2, 5, 3))
+    for given_in, words in {
+        (plain, batch, batch): "shape (2, 3) and dtype float32 on rank 1",
+        (plain, plain, plain.to(torch.float32)): "shape (3,) and dtype float32 on rank 2",
+        (plain, batch.to(torch.float64), plain): "shape (2, 3) and dtype float64 on rank 1",
+    }.items():
+        handed = [*given_in]
+        error = the_same(
+            on_threads(3, lambda group, h=handed: reduce_statistics(h[group.rank], group))
+        )
+        assert repr(error) == repr(
+            ValueError(
+                "statistics: expected a mean of shape (3,) and dtype float64 like rank 0, "
+                f"got {words}"
+            )
+        )
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_is_no_statistics_is_refused_on_every_rank(on_threads, rank):
+    handed = [SufficientStatistics.from_data(torch.ones(5, 3))] * 2
+    handed[rank] = torch.ones(5, 3)
+    error = the_same(on_threads(2, lambda group: reduce_statistics(handed[group.rank], group)))
+    assert repr(error) == repr(TypeError("statistics: expected SufficientStatistics, got Tensor"))
+
+
+def test_means_too_far_apart_are_refused_on_every_rank(on_threads):
+    rows = torch.tensor([[[-1e200]], [[1e200]]], dtype=torch.float64)
+    handed = [SufficientStatistics.from_data(each) for each in rows]
+    error = the_same(on_threads(2, lambda group: reduce_statistics(handed[group.rank], group)))
+    assert str(error).startswith("statistics: expected numbers whose squares float64 can hold")
+
+
+def test_shards_too_far_apart_are_refused_on_every_rank(tmp_path, on_threads):
+    for i, number in enumerate((1e200, -1e200)):
+        np.save(tmp_path / f"{i}.npy", np.full((4, 2), number))
+    error = the_same(on_threads(2, lambda group: fit_shards(tmp_path, group=group)))
+    assert str(error).startswith("paths: expected numbers whose squares float64 can hold")
+
+
+def test_ranks_fit_what_one_process_fits(folder, tmp_path, on_threads):
+    alone = fit_shards(folder)
+    for n_kept in (0, 4):
+        start = time.perf_counter()
+        results = on_threads(2, lambda g: fit_shards(folder, group=g, kept=tmp_path / "kept"))
+        took = time.perf_counter() - start
+        found = the_same([result.statistics for result in results])
+        assert torch.equal(found.count, alone.statistics.count)
+        for name in ("mean", "scatter"):
+            one, other = getattr(found, name), getattr(alone.statistics, name)
+            torch.testing.assert_close(one, other, rtol=RELATIVE, atol=RELATIVE)
+        for result in results:
+            assert torch.equal(result.model.scale_tril, results[0].model.scale_tril)
+            assert (result.n_ranks, result.n_kept) == (2, n_kept)
+            seconds = dict(result.seconds)
+            assert seconds.pop("slowest") == max(each.seconds["reading"] for each in results)
+            assert seconds.keys() == {"reading", "waiting", "reducing", "fitting"}
+            assert 0 < sum(seconds.values()) <= took
+
+
+def test_the_bar_is_that_of_the_first_rank(folder, on_threads, capsys):
+    on_threads(2, lambda group: fit_shards(folder, group=group, progress=True))
+    said = capsys.readouterr().err
+    assert "60/60 " in said  # the first rank has the largest shard
+    assert "/40 " not in said
+
+
+def test_who_still_reads_stops_when_another_rank_fails(folder, on_threads, monkeypatch):
+    monkeypatch.setattr(groups, "BEAT", 0.0)
+
+    def collect(shard: Shard, device: torch.device, beat: Callable[[int], None]) -> Any:
+        if shard.rows < 60:
+            raise ValueError(f"{Path(shard.path).name}: spoilt")
+        for _ in range(1000):
+            beat(0)
+            time.sleep(0.002)
+        raise AssertionError("nobody said that there is no use in reading on")
+
+    monkeypatch.setattr(fitting, "collect", collect)
+    error = the_same(on_threads(2, lambda group: fit_shards(folder, group=group)))
+    assert repr(error) == repr(ValueError("part-2.npy: spoilt"))
 
 
 # The command --------------------------------------------------------------------------------------

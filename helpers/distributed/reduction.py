@@ -79,7 +79,7 @@ def add_up(statistics: SufficientStatistics, ranks: Ranks) -> SufficientStatisti
     """Merge statistics that have the same form on every rank."""
     if ranks.n_ranks == 1:
         return statistics
-    mine = statistics.detach().to(device=ranks.device, dtype=torch.float64)
+    mine = _moved(statistics.detach(), ranks.device, torch.float64)
     d = mine.dim
     weight = mine.count.to(torch.float64)[..., None]  # (*batch, 1)
     sums = _sum_over_ranks(torch.cat([weight, weight * mine.mean], dim=-1), ranks)
@@ -94,7 +94,15 @@ def add_up(statistics: SufficientStatistics, ranks: Ranks) -> SufficientStatisti
     scatter[..., row, column] = triangle
     scatter[..., column, row] = triangle
     whole = SufficientStatistics._of(count[..., 0].to(torch.int64), mean, scatter)
-    return whole.to(device=statistics.mean.device, dtype=statistics.mean.dtype)
+    return _moved(whole, statistics.mean.device, statistics.mean.dtype)
+
+
+def _moved(
+    statistics: SufficientStatistics, device: torch.device, dtype: torch.dtype
+) -> SufficientStatistics:
+    """`SufficientStatistics.to` without its checks: an error of one rank would leave the others."""
+    mean, scatter = (part.to(device, dtype) for part in (statistics.mean, statistics.scatter))
+    return SufficientStatistics._of(statistics.count.to(device), mean, scatter)
 
 
 def _sum_over_ranks(numbers: Tensor, ranks: Ranks) -> Tensor:

@@ -144,6 +144,7 @@ def test_each_element_of_a_batch_has_a_count_of_its_own(four: Ranks):
 def test_no_row_anywhere_is_the_neutral_element(dtype, four: Ranks):
     found = agreed(four.run("4", reduced, [np.zeros((0, 3))] * 4, dtype))
     assert found.count == 0
+    assert found.mean.dtype == found.scatter.dtype == dtype
     assert not found.mean.any()
     assert not found.scatter.any()
 
@@ -167,6 +168,10 @@ def test_no_row_of_nine_million_billion_is_lost(four: Ranks):
     found = agreed(four.run("4", reduced_parts, torch.tensor(counts), mean, scatter))
     assert found.count == sum(counts) == 2**53 - 3
     assert found.mean == 1.0
+    counts[3] = 4  # from here on float64 may have left one out
+    refused = four.run("4", reduced_parts, torch.tensor(counts), mean, scatter)
+    words = f"statistics: expected fewer than 2^53 samples in all, got {2**53}"
+    assert [(each.kind, each.message) for each in refused] == [("ValueError", words)] * 4
 
 
 def test_memory_does_not_grow_with_the_shards(four: Ranks, tmp_path):
