@@ -18,7 +18,6 @@ from helpers.validation import (
     as_tensor,
     require_broadcastable,
     require_count,
-    require_counts,
     require_finite,
 )
 

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, LowRankMultivariateNormal, MultivariateNormal
 
 from helpers.estimators import as_statistics
-from helpers.gaussian import LOG_2PI
+from helpers.gaussian import LOG_2PI, triangular
 from helpers.low_rank import (
     cholesky_of_low_rank,
     count_free_parameters,
     low_rank_log_prob,
     low_rank_nll,
 )
-from helpers.maps import cholesky_of_root
 from helpers.statistics import SufficientStatistics
 from helpers.validation import (
     LARGEST_SIZE,
@@ -128,18 +127,9 @@ class StructuredLikelihood(nn.Module):
         """
         statistics = as_statistics(data)
         if validate_args:
-            self.require_fitting(statistics)
+            require_fitting(self, statistics)
             require_same_kind(model=self.loc, data=statistics.mean)
         return self._nll(statistics)
-
-    def require_fitting(self, statistics: SufficientStatistics) -> None:
-        """Raise ValueError unless there are samples of the model's shape."""
-        require_shape(statistics.mean, "data.mean", (self.dim,), f"(..., {self.dim})")
-        require_finite(statistics.mean, "data.mean")
-        require_finite(statistics.scatter, "data.scatter")
-        require_broadcastable(self.batch_shape, "data", statistics.batch_shape)
-        if statistics.fewest is not None and statistics.fewest == 0:
-            raise ValueError("data: expected at least one sample, got statistics of none")
 
     def _kind(self, dtype: Any, device: Any, n_numbers: int) -> dict[str, Any]:
         """Of the parameters; ValueError if so many numbers for each Gaussian are too many."""
@@ -381,7 +371,7 @@ class ShrinkageLikelihood(StructuredLikelihood):
     @property
     def scale_tril(self) -> Tensor:
         """Its Cholesky factor, (*batch_shape, d, d)."""
-        return cholesky_of_root(self._root, validate_args=False)
+        return triangular(self._root)
 
     @property
     def _root(self) -> Tensor:
@@ -394,14 +384,25 @@ class ShrinkageLikelihood(StructuredLikelihood):
         return -0.5 * (self.dim * LOG_2PI + (variances.log() + ratio).sum(dim=-1))
 
     def _nll(self, statistics: SufficientStatistics) -> Tensor:
-        return nll_of_variances(self.variances, self.mean_squares(statistics))
+        return nll_of_variances(self.variances, mean_squares(self, statistics))
 
-    def mean_squares(self, statistics: SufficientStatistics) -> Tensor:
-        """Mean squares of samples along the eigenvectors, (*batch, d)."""
-        scatter = statistics.covariance_matrix() @ self.eigenvectors
-        spread = (self.eigenvectors * scatter).sum(dim=-2)
-        shift = (statistics.mean - self.loc)[..., None, :] @ self.eigenvectors
-        return spread + shift[..., 0, :].square()
+
+def require_fitting(model: StructuredLikelihood, statistics: SufficientStatistics) -> None:
+    """Raise ValueError unless there are samples of the model's shape."""
+    require_shape(statistics.mean, "data.mean", (model.dim,), f"(..., {model.dim})")
+    require_finite(statistics.mean, "data.mean")
+    require_finite(statistics.scatter, "data.scatter")
+    require_broadcastable(model.batch_shape, "data", statistics.batch_shape)
+    if statistics.fewest is not None and statistics.fewest == 0:
+        raise ValueError("data: expected at least one sample, got statistics of none")
+
+
+def mean_squares(model: ShrinkageLikelihood, statistics: SufficientStatistics) -> Tensor:
+    """Mean squares of samples along the model's eigenvectors, (*batch, d)."""
+    scatter = statistics.covariance_matrix() @ model.eigenvectors
+    spread = (model.eigenvectors * scatter).sum(dim=-2)
+    shift = (statistics.mean - model.loc)[..., None, :] @ model.eigenvectors
+    return spread + shift[..., 0, :].square()
 
 
 def shrunk_variances(eigenvalues: Tensor, logit: Tensor) -> Tensor:

@@ -22,7 +22,9 @@ from helpers.structured import (
     LowRankLikelihood,
     ShrinkageLikelihood,
     StructuredLikelihood,
+    mean_squares,
     nll_of_variances,
+    require_fitting,
     shrunk_variances,
 )
 from helpers.uncertainty import Verdict
@@ -33,7 +35,7 @@ MOST_STEPS = 1000
 EM_STEPS = 10  # before L-BFGS: from anywhere to near a maximum
 PATIENCE = 20  # steps without progress after which a fit ends
 NO_PROGRESS = 1e-3  # of the tolerance
-ROUNDING = 1e-14  # nats
+ROUNDINGS = 50  # of a gap: less is noise
 FURTHEST_LOGIT = 50.0  # of a shrinkage; beyond, it is 0 or 1 to the last digit
 POINTS = 1001
 
@@ -169,7 +171,7 @@ class _ShrinkageProblem(_Problem):
     """One number, whose best value a search finds."""
 
     def __init__(self, model: ShrinkageLikelihood, statistics: SufficientStatistics) -> None:
-        self.eigenvalues, self.seen = model.eigenvalues, model.mean_squares(statistics)
+        self.eigenvalues, self.seen = model.eigenvalues, mean_squares(model, statistics)
         super().__init__([model.logit_shrinkage], self._minimum())
 
     def gap(self) -> Tensor:
@@ -194,9 +196,8 @@ class _ShrinkageProblem(_Problem):
         losses = self._nll(grid.expand(-1, *values.shape[:-1]))  # (points, *batch)
         best = losses.argmin(dim=0)
         self.best_of_grid = grid.flatten()[best]
-        singular = (
-            values[..., 0] <= 4 * values.shape[-1] * torch.finfo(values.dtype).eps * values[..., -1]
-        )
+        rounding = 4 * values.shape[-1] * torch.finfo(values.dtype).eps
+        singular = values[..., 0] <= rounding * values[..., -1]
         if bool((singular & (best == 0)).any()):
             raise ValueError(
                 "data: expected rows with variance where covariance_matrix has none, got rows "
@@ -204,13 +205,6 @@ class _ShrinkageProblem(_Problem):
             )
         width = 2 * FURTHEST_LOGIT / (POINTS - 1)
         return self._nll(_golden_section(self._nll, self.best_of_grid, width))
-
-
-_PROBLEMS: dict[type[StructuredLikelihood], Callable[..., _Problem]] = {
-    DiagonalLikelihood: _DiagonalProblem,
-    LowRankLikelihood: _LowRankProblem,
-    ShrinkageLikelihood: _ShrinkageProblem,
-}
 
 
 def _golden_section(loss: Callable[[Tensor], Tensor], centre: Tensor, width: float) -> Tensor:
@@ -222,6 +216,13 @@ def _golden_section(loss: Callable[[Tensor], Tensor], centre: Tensor, width: flo
         is_left = loss(left) < loss(right)
         low, high = torch.where(is_left, low, left), torch.where(is_left, right, high)
     return (low + high) / 2
+
+
+_PROBLEMS: dict[type[StructuredLikelihood], Callable[..., _Problem]] = {
+    DiagonalLikelihood: _DiagonalProblem,
+    LowRankLikelihood: _LowRankProblem,
+    ShrinkageLikelihood: _ShrinkageProblem,
+}
 
 
 def _problem_of(model: StructuredLikelihood, statistics: SufficientStatistics) -> _Problem:
@@ -338,7 +339,7 @@ def _is_stuck(gaps: list[Tensor], tol: float) -> bool:
     if len(gaps) <= PATIENCE:
         return False
     change = (gaps[-1] - gaps[-1 - PATIENCE]).abs().max().item()
-    return change <= max(NO_PROGRESS * tol, ROUNDING)
+    return change <= max(NO_PROGRESS * tol, ROUNDINGS * torch.finfo(gaps[-1].dtype).eps)
 
 
 def _record(problem: _Problem, recorder: Recorder, step: int) -> float:
@@ -368,7 +369,7 @@ def _as_wide(model: StructuredLikelihood, data: Any) -> SufficientStatistics:
     """Statistics of the data on the model's device, one set for each Gaussian, in float64."""
     dtype = widest_dtype(model.loc.device)
     statistics = as_statistics(data).to(device=model.loc.device, dtype=dtype).detach()
-    model.require_fitting(statistics)
+    require_fitting(model, statistics)
     batch, d = model.batch_shape, model.dim
     return SufficientStatistics._of(
         statistics.count.expand(batch),

@@ -1557,6 +1557,8 @@ def _verdict(verdict: helpers.Verdict) -> list[Any]:
 
 HELD = {
     "Dataset": "a container that `load_dataset` fills; whatever uses its data looks at them",
+    "MappedCholesky.get_extra_state": "torch calls it in `state_dict`",
+    "MappedCholesky.set_extra_state": "torch calls it in `load_state_dict`, with nothing to set",
     "LeaveOneOut": "a container that `leave_one_out` fills",
     "Mardia": "a container that `mardia` fills",
 }

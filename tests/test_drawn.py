@@ -53,6 +53,10 @@ class OnGpu(torch.Tensor):
     def cpu(self) -> torch.Tensor:
         return self.as_subclass(torch.Tensor)
 
+    def to(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        moved = super().to(*args, **kwargs)
+        return moved.as_subclass(torch.Tensor) if "cpu" in args else moved
+
     def numpy(self) -> np.ndarray:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 

@@ -1,4 +1,4 @@
-"""Structured models: their densities, their gradients, and fits down to the exact optimum."""
+"""Structured models: their densities, their gradients, and fits down to the minimum."""
 
 from __future__ import annotations
 
@@ -194,13 +194,14 @@ def test_a_heywood_case_is_reached_in_few_steps(seed):
 
 
 def test_a_fit_is_stuck_when_no_element_of_its_batch_moves():
-    gaps = [torch.tensor([1.0, 1e-9 / step]) for step in range(1, 200)]
-    stuck = [module._is_stuck(gaps[: step + 1], tol=1e-10) for step in range(len(gaps))]
-    # 1e-9 / s changes by 2e-8 / s(s + 20) in twenty steps: less than 1e-13 from s = 437 on.
-    assert not any(stuck)
+    steps = torch.arange(1, 200, dtype=torch.float64)
+    gaps = list(torch.stack([torch.ones_like(steps), 1e-9 / steps], dim=1))
+    # In twenty steps 1e-9 / s changes by 2e-8 / s(s + 20): by 1e-13 and less from s = 437 on.
+    assert not any(module._is_stuck(gaps[:k], tol=1e-10) for k in range(1, 200))
     still = [gap[:1] for gap in gaps]
     assert not module._is_stuck(still[:20], tol=1e-10)
     assert module._is_stuck(still[:21], tol=1e-10)
+    assert module._is_stuck(gaps, tol=1e-5)
 
 
 def test_the_gap_tells_a_local_maximum_from_the_best():

@@ -97,6 +97,11 @@ def _with_values(change: Callable[[Tensor, float], Tensor]) -> Callable[[Tensor,
     return answer
 
 
+def _from_rows(S: Tensor, floor: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(S)
+    return (vectors.mT * values.clamp(min=floor)) @ vectors
+
+
 def _only_smallest(values: Tensor, floor: float) -> Tensor:
     return torch.cat([values[:1].clamp(min=floor), values[1:]])
 
@@ -149,6 +154,9 @@ EXERCISES: dict[str, Exercise] = {
             "first.": _about(lambda x: torch.zeros_like(x)),
             "all tables share one mean in your formula. Each has its own.": _about(
                 lambda x: x.flatten(0, -2).mean(dim=0)
+            ),
+            "your mean runs over axis 0. In a batch the samples stand further back.": _about(
+                lambda x: x.mean(dim=0)
             ),
             "you have taken off the mean of each row. A mean is taken over the samples, which "
             "stand in rows.": _about(lambda x: x.mean(dim=-1, keepdim=True)),
@@ -234,6 +242,9 @@ EXERCISES: dict[str, Exercise] = {
             ),
             "you have set small eigenvalues to zero in place of the floor.": _with_values(
                 lambda values, floor: torch.where(values < floor, 0.0, values)
+            ),
+            "the eigenvectors stand in columns, and your product takes them from the rows.": (
+                _from_rows
             ),
             "the floor has become a ceiling: large eigenvalues are cut, small ones left.": (
                 _with_values(lambda values, floor: values.clamp(max=floor))

@@ -99,7 +99,7 @@ UNIT_CASES = (
 EXERCISES: dict[str, Exercise] = {
     "06.1": Exercise(
         solution=softplus_inverse,
-        praise="expm1 keeps the digits of small numbers, and nothing here grows like e to the x.",
+        praise="small numbers and large ones lead back, and nothing overflows like e to the x.",
         cases=SOFTPLUS_CASES,
         mistakes={
             "this is the map itself; its way back is asked for.": lambda y: torch.logaddexp(
@@ -115,6 +115,7 @@ EXERCISES: dict[str, Exercise] = {
             "the logarithm is subtracted; small numbers should have large negative a.": (
                 lambda y: y - torch.log(-torch.expm1(-y))
             ),
+            "the logarithm is missing: this is e to the a, not a.": lambda y: torch.expm1(y),
             "the one is subtracted after the logarithm, which leaves x - 1.": lambda y: y - 1,
         },
         hints=(
@@ -144,6 +145,9 @@ EXERCISES: dict[str, Exercise] = {
             ),
             "row i holds i numbers: its b and its a, and a counts as well.": lambda t: (
                 log_jacobian(t) - _log_diagonal(t).sum()
+            ),
+            "this is the column scale; here a scales its row, which holds i numbers.": lambda t: (
+                2 * _of_covariance(t) - len(t) * math.log(2)
             ),
             "the factor 2 to the d is missing.": lambda t: log_jacobian(t) - len(t) * math.log(2),
             "one factor of 2 is there; each diagonal entry brings one.": lambda t: (
@@ -209,8 +213,8 @@ EXERCISES: dict[str, Exercise] = {
             "Write x in terms of z. Then take the mean of both sides.",
             "x = m + s z, column by column. A factor of x is what turns standard normal draws "
             "into x - m, so its rows carry the units.",
-            "Every row of `scale_tril` is multiplied by its own scale. The covariance is the product "
-            "of that factor with its transpose.",
+            "Every row of `scale_tril` is multiplied by its own scale. The covariance is the "
+            "product of that factor with its transpose.",
         ),
     ),
 }
