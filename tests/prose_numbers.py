@@ -67,7 +67,7 @@ from workshop.anatomy import LINK, Part, course_notebooks, parts
 ROOT = Path(__file__).parents[1]
 TIES = Path(__file__).parent / "data" / "prose_numbers.toml"
 LEFT_OUT = {"References"}
-NAMES = {"BFloat16", "TF32", "set_float32_matmul_precision"}
+NAMES = {"TF32", "set_float32_matmul_precision"}
 MINUTES_STEP = 5
 CONSTANTS = 10  # integers below are constants of formulas
 ROUNDED_DIGITS = 3  # a shorter number must stand as it is: many round to 0.1

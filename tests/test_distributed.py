@@ -28,16 +28,20 @@ from hypothesis import strategies as st
 
 from helpers import (
     GaussianLikelihood,
+    SoftplusCholesky,
     SufficientStatistics,
     fit,
+    fit_batches,
     fit_shards,
     list_shards,
+    maximum_likelihood,
     progress,
     reduce_statistics,
 )
 from helpers.checkpoints import load_checkpoint, save_checkpoint, write_files
 from helpers.distributed import __main__ as command
 from helpers.distributed import fitting, groups, kept, reduction, shards
+from helpers.distributed.batches import part_of_model
 from helpers.distributed.groups import (
     Ranks,
     RanksMissingError,
@@ -1128,3 +1132,18 @@ def test_files_are_written_all_or_none(tmp_path):
 def current_umask() -> int:
     os.umask(mask := os.umask(0))
     return mask
+
+
+def test_a_batch_behind_another_map_is_shared_out_as_it_is():
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(3, 50, 2, generator=generator, dtype=torch.float64)
+    model = GaussianLikelihood(
+        2, (3,), parametrization=SoftplusCholesky(), dtype=torch.float64, device="cpu"
+    )
+    part = part_of_model(model, slice(1, 3))
+    assert isinstance(part.scale.scale_map, SoftplusCholesky)
+    assert part.batch_shape == (2,)
+    fit_batches(model, data)
+    exact = maximum_likelihood(data)
+    # The natural gradient arrives up to rounding.
+    assert torch.allclose(model.covariance_matrix, exact.covariance_matrix, rtol=0, atol=1e-12)

@@ -227,8 +227,12 @@ class _Part:
 def part_of_model(model: GaussianLikelihood, share: slice) -> GaussianLikelihood:
     """A model of some of the Gaussians, as they are now."""
     shape = (share.stop - share.start, *model.batch_shape[1:])
-    part = GaussianLikelihood(model.dim, shape, dtype=model.loc.dtype, device=model.loc.device)
-    part.load_state_dict({name: value[share] for name, value in model.state_dict().items()})
+    kind = {"dtype": model.loc.dtype, "device": model.loc.device}
+    parametrization = getattr(model.scale, "scale_map", None)  # the usual factor has none
+    part = GaussianLikelihood(model.dim, shape, parametrization=parametrization, **kind)
+    with torch.no_grad():
+        for own, whole in zip(part.parameters(), model.parameters(), strict=True):
+            own.copy_(whole[share])
     return part
 
 
