@@ -20,7 +20,13 @@ from strategies import (
     seeds,
 )
 
-from helpers import CovarianceLearner, GaussianLikelihood, SufficientStatistics, log_prob
+from helpers import (
+    CovarianceLearner,
+    GaussianLikelihood,
+    SoftplusCholesky,
+    SufficientStatistics,
+    log_prob,
+)
 from helpers.models import require_trainable
 
 DOUBLE = {"dtype": torch.float64}
@@ -287,3 +293,9 @@ def test_log_prob_is_that_of_the_functions():
     torch.testing.assert_close(
         model.log_prob(value), log_prob(value, *gaussian), rtol=1e-14, atol=1e-14
     )
+
+
+@pytest.mark.parametrize("parametrization", ["softplus", SoftplusCholesky])
+def test_a_parametrization_is_a_map(parametrization):
+    with pytest.raises(TypeError, match="^parametrization: expected a ScaleMap"):
+        GaussianLikelihood(2, parametrization=parametrization)
