@@ -37,14 +37,20 @@ def test_the_record_says_what_it_was_made_with():
     assert record["end"] == "a gap of 0.01 p/2N, or 30000 and 5000 steps"
 
 
-@pytest.mark.parametrize("name", SCALE_MAPS)
-def test_short_runs_come_out_as_recorded(name):
-    for case in ((name, "wine", "standardised", "Adam"), (name, "iris", "raw", "L-BFGS")):
-        run, kept = run_once(*case), BY_NAME[case]
-        assert run.arrived
-        assert abs(run.evaluations - kept.evaluations) <= SLACK + 0.1 * kept.evaluations * (
-            case[3] == "L-BFGS"  # whose line searches branch on a rounding
-        )
+# Notebook 06 compares the other short runs of Adam, on iris, with the record. On raw wine all runs
+# are long but two.
+SHORT = [(name, "wine", "standardised", "Adam") for name in SCALE_MAPS]
+SHORT += [case for case in BY_NAME if case[3] == "L-BFGS" and case[1:3] != ("wine", "raw")]
+SHORT += [(name, "wine", "raw", "L-BFGS") for name in ("row scale", "correlation")]
+
+
+@pytest.mark.parametrize("case", SHORT, ids=" ".join)
+def test_short_runs_come_out_as_recorded(case):
+    run, kept = run_once(*case), BY_NAME[case]
+    assert run.arrived
+    assert abs(run.evaluations - kept.evaluations) <= SLACK + 0.1 * kept.evaluations * (
+        case[3] == "L-BFGS"  # whose line searches branch on a rounding
+    )
 
 
 def test_a_limit_ends_a_run():
