@@ -570,7 +570,7 @@ def test_the_error_finder_finds_words_and_whole_messages(reader):
     assert titles("second time") == ["A second backward"]
     found = titles(real_message())
     assert "The covariance is not positive definite" in found
-    assert len(found) < 8
+    assert len(found) < len(everything) / 4  # the message alone has half a dozen causes
     assert titles("zzz yyy") == []
     assert "Nothing fits" in reader.page.get_by_role("status").text_content()
     assert titles("") == everything
