@@ -18,6 +18,9 @@ from workshop.anatomy import parts
 RAISES = "raises-exception"
 ROW = re.compile(r"^\| (.+?) \| (.+?) \| (.+?) \| (\w+) \|$", re.MULTILINE)
 (PATH,) = (path for path in NOTEBOOKS if path.stem == "05_error_clinic")
+SAME_NAN = (
+    "| the same, before any step | NaN in the data | `x[x.isfinite().all(dim=1)]` | training |"
+)
 MIN_ERRORS = 13  # the other messages are caught and printed, or there is none
 
 
@@ -50,13 +53,15 @@ def pieces(message: str) -> list[str]:
 
 
 def problems(notebook: NotebookNode) -> list[str]:
-    """Rows whose section is not there, or does not show the message."""
-    said, found = sections(notebook), []
+    """Rows whose section is not there, or does not show the message that they stand for."""
+    said, found, quoted = sections(notebook), [], ""
     for message, section in rows(notebook):
+        same = message.startswith("the same")
+        quoted = quoted if same else message
         if section not in said:
             found.append(f"there is no section '{section}'")
-        elif not re.search(".*?".join(map(re.escape, pieces(message))), said[section]):
-            found.append(f"'{section}' does not show {message}")
+        elif not re.search(".*?".join(map(re.escape, pieces(quoted))), said[section]):
+            found.append(f"'{section}' does not show {message}{same * f', as {quoted}'}")
     led_to = {section for _, section in rows(notebook)}
     return found + [f"nothing leads to '{each}'" for each in said.keys() - led_to]
 
@@ -72,10 +77,45 @@ def test_each_row_of_the_table_leads_to_a_section_that_shows_its_message():
 
 
 @pytest.mark.parametrize(
+    ("section", "lines"),
+    [
+        (  # not square; not symmetric, or the product of a random factor
+            "matrices",
+            [
+                "covariance_matrix (Tensor of shape (2, 3)) .* PositiveDefinite()",
+                "covariance_matrix (Tensor of shape (2, 2)) .* PositiveDefinite()",
+                "covariance_matrix (Tensor of shape (32, 32)) .* PositiveDefinite()",
+                "scale_tril (Tensor of shape (2, 2)) .* LowerCholesky()",
+            ],
+        ),
+        ("factors", ["covariance_matrix (Tensor of shape (3, 3)) .* PositiveDefinite()"]),
+        ("training", ["loc (Tensor of shape (3,)) .* IndependentConstraint"]),
+    ],
+)
+def test_messages_that_are_caught_are_printed(section, lines):
+    """What a row about the same message leads to: each cause by itself, not the first of them."""
+    (part,) = (part for part in parts(read()) if f" {section.capitalize()}: " in part.heading)
+    printed = [
+        line
+        for cell in part.cells
+        for output in cell.get("outputs", [])
+        for line in output.get("text", "").splitlines()
+    ]
+    for each in lines:
+        pattern = re.escape("Expected parameter " + each).replace(re.escape(".*"), ".*")
+        assert any(re.match(pattern, line) for line in printed), each
+
+
+@pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
         ("`explain_cholesky_failure` | factors |", "it | shapes |", "'shapes' does not show"),
         ("`var is of incorrect size`", "`var is of wrong size`", "does not show `var is of wrong"),
+        (
+            SAME_NAN,
+            SAME_NAN.replace("training", "shapes"),
+            "the same, before any step, as `Expected",
+        ),
         ("| models |", "| silence |", "nothing leads to 'models'"),
         ("| models |", "| mixtures |", "there is no section 'mixtures'"),
     ],
