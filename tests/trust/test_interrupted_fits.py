@@ -176,7 +176,8 @@ def test_a_signal_ends_the_program_and_the_same_command_goes_on(how, tmp_path):
     model, path, steps = GaussianLikelihood(2, dtype=torch.float64), tmp_path / "fit.pt", 1500
     history = fit(model, two_correlated(50), optimizer="adam", batch_size=25, max_steps=steps)
     values = (*model.state_dict().values(), history.gap, history.loss)
-    process = program(path, 0.02, steps)
+    # Saved at every step it takes long, and cannot be over before the signal comes.
+    process = program(path, 0.0, steps)
     wait_for(lambda: steps_in(path) > 0, process)
     process.send_signal(how)
     _, said = process.communicate(timeout=PATIENCE)
