@@ -27,7 +27,8 @@ comma := ,
 SOURCES = helpers workshop reliability tests conftest.py $(wildcard benchmarks docs notebooks)
 FIRST_NOTEBOOK := notebooks/01_cholesky_theory.ipynb
 # What takes long, and checks what is generated rather than what it is generated from.
-WORKSHOP_TESTS := tests/test_slides_in_browser.py $(wildcard tests/test_student_copies_*.py)
+WORKSHOP_TESTS := $(addprefix tests/test_,sheets_in_browser.py slides_in_browser.py \
+  workshop_copies.py) $(wildcard tests/test_student_copies_*.py)
 
 # A PYTHONPATH of the user could put another helpers package before ours.
 unexport PYTHONPATH
@@ -92,13 +93,13 @@ test: lint  ## run every test and every notebook (ARGS go to pytest)
 	  $(WORKSHOP_TESTS)) \
 	  $(wildcard notebooks) tests $(ARGS)
 
-test-workshop: $(STAMP)  ## run what learners are given, stub by stub, and look at the slides
+test-workshop: $(STAMP)  ## run what learners are given, stub by stub, and look at slides and sheets
 	$(RUN) pytest -q -n 2 --dist loadfile $(WORKSHOP_TESTS) $(ARGS)
 
 test-browser: $(STAMP)  ## run every notebook in JupyterLab in a browser, pictures in build/browser
 	$(RUN) pytest -n 2 --dist worksteal tests/browser $(ARGS)
 
-test-trust: $(MUTANTS_STAMP)  ## kill fits, run notebooks where little is there, plant mistakes in the helpers
+test-trust: $(MUTANTS_STAMP)  ## kill fits, run notebooks where little is there, plant mistakes in helpers and statements, run the benchmarks' contestants
 	$(RUN) pytest -q -n 2 --dist loadfile tests/trust $(ARGS)
 
 test-distributed: $(STAMP)  ## fit shards with several processes, kill and stop some of them, spoil shards and disks
@@ -110,7 +111,7 @@ test-static: $(STAMP)  ## check the form of the notebooks without running them
 notebooks: $(STAMP)  ## re-execute the notebooks and store what changed (ONLY=01 for one of them)
 	"$(BIN)/python" tests/store_notebooks.py $(ONLY) $(ARGS)
 
-workshop: $(STAMP)  ## write copies, slides and sheets to build/workshop (PLAN=90min, half-day or day)
+workshop: $(STAMP)  ## write copies, slides and sheets to build/workshop (PLAN=90min, half-day, day, second-half-day, second-day, scaling-out or term)
 	$(RUN) workshop --plan "$(PLAN)" $(ARGS)
 
 run-times: $(STAMP)  ## measure how long each notebook runs, for the teacher's guide

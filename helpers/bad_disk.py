@@ -7,13 +7,12 @@ it. Everything else is the command line of `helpers.distributed`.
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from helpers.distributed import fitting
-from helpers.distributed.__main__ import main
+from helpers.distributed.__main__ import leave, main
 
 RANK, SHARD, MINUTES = 1, 3, 10  # the third shard of rank 1 hangs for ten minutes
 
@@ -35,4 +34,4 @@ def hang_once() -> None:
 
 if __name__ == "__main__":
     hang_once()
-    sys.exit(main())
+    leave(main())

@@ -15,7 +15,8 @@ from helpers.validation import as_tensor
 
 FINE, NAN, ASYMMETRIC = "fine", "nan", "asymmetric"
 RANK_DEFICIENT, INDEFINITE = "rank-deficient", "indefinite"
-MOST_SHOWN = 5  # failing elements on a page
+MOST_SHOWN = 5  # failing elements on a page, columns in a line
+TAKES_PART = 0.1  # in a combination: the weight of a column beside the largest
 # As torch compares a matrix with its transpose, and in units of the scales beside it.
 TORCH_ATOL, TORCH_RTOL, ROUNDINGS = 1e-6, 1e-5, 64
 
@@ -40,23 +41,37 @@ class CholeskyFinding:
     cause : {"fine", "nan", "asymmetric", "rank-deficient", "indefinite"}
         The first that holds, in the order nan, asymmetric, and then by the eigenvalues.
     symmetrised : str
-        The cause that is left once the matrix is averaged with its transpose.
+        The cause that is left once the matrix is averaged with its transpose or, where a triangle
+        was never filled, the other is mirrored.
+    unfilled : {"upper", "lower"} or None
+        The triangle that holds nothing but zeros, where the other holds more.
     where : tuple of int or None
         Row and column of the first NaN or infinity, or of the largest asymmetry.
     has_nan : bool
         Whether an entry is NaN; what is not finite without one is infinite.
+    has_infinite_variance : bool
+        Whether a variance is infinite, as where squares have overflowed.
     columns_not_finite : tuple of int
         Columns whose variance is NaN or infinite.
     asymmetry : float
         Largest difference between an entry and its mirror image.
     smallest_eigenvalue, largest_eigenvalue : float
-        Of the symmetric part, in the units of the matrix; NaN if it is not finite.
+        Of the symmetric part, in the units of the matrix; NaN if it is not finite. Of the mirrored
+        triangle where the other was never filled.
+    smallest_at_one_scale, largest_at_one_scale : float
+        The same with all columns brought to one scale: of the correlations, that is, where all
+        variances are above zero.
     rounding_level : float
         d * eps * largest eigenvalue: below it, the dtype cannot tell an eigenvalue from zero.
     rank : int
         Eigenvalues above the rounding level, all columns brought to one scale.
     constant_columns : tuple of int
         Columns without any variance.
+    negative_variances : tuple of int
+        Columns whose variance is below zero.
+    columns_at_fault : tuple of int
+        Columns of which a combination has no variance, or a negative one; empty where they are
+        more than five, or all there are.
     keeps_variances : bool
         Whether to shrink towards the diagonal of S, which keeps every variance whatever its
         units; else towards tr(S)/d I, as a variance on the diagonal is not above zero.
@@ -73,15 +88,21 @@ class CholeskyFinding:
     index: tuple[int, ...]
     cause: str
     symmetrised: str
+    unfilled: str | None
     where: tuple[int, int] | None
     has_nan: bool
+    has_infinite_variance: bool
     columns_not_finite: tuple[int, ...]
     asymmetry: float
     smallest_eigenvalue: float
     largest_eigenvalue: float
+    smallest_at_one_scale: float
+    largest_at_one_scale: float
     rounding_level: float
     rank: int
     constant_columns: tuple[int, ...]
+    negative_variances: tuple[int, ...]
+    columns_at_fault: tuple[int, ...]
     keeps_variances: bool
     shrinkage: float | None
     dtype: torch.dtype
@@ -89,9 +110,21 @@ class CholeskyFinding:
 
     @property
     def is_barely_indefinite(self) -> bool:
-        """Whether rounding in the sums over many rows may be all that is below zero."""
-        half_the_digits = math.sqrt(torch.finfo(self.dtype).eps) * self.largest_eigenvalue
-        return self.symmetrised == INDEFINITE and -self.smallest_eigenvalue < half_the_digits
+        """Whether rounding in the sums over many rows may be all that is below zero.
+
+        Asked with all columns at one scale: beside the variance of a column in small units, a
+        correlation far above one would look like rounding.
+        """
+        smallest, largest = self.smallest_eigenvalue, self.largest_eigenvalue
+        if self.keeps_variances:
+            smallest, largest = self.smallest_at_one_scale, self.largest_at_one_scale
+        half_the_digits = math.sqrt(torch.finfo(self.dtype).eps) * largest
+        return self.symmetrised == INDEFINITE and -smallest < half_the_digits
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether the numbers lie so near the smallest of their dtype that digits are missing."""
+        return 0 < self.largest_eigenvalue < _smallest_with_all_digits(self.dtype)
 
     @property
     def advice(self) -> tuple[str, ...]:
@@ -183,7 +216,9 @@ def explain_cholesky_failure(matrix: Tensor) -> CholeskyReport:
     """
     matrix = as_tensor(matrix, "matrix")
     if matrix.ndim < 2 or not matrix.shape[-1] == matrix.shape[-2] > 0:
-        raise ValueError(f"matrix: expected shape (..., dim, dim), got {tuple(matrix.shape)}")
+        raise ValueError(
+            f"matrix: expected shape (..., dim, dim) and a dim above 0, got {tuple(matrix.shape)}"
+        )
     batch_shape, dim = tuple(matrix.shape[:-2]), matrix.shape[-1]
     flat = matrix.detach().reshape(math.prod(batch_shape), dim, dim).cpu()
     measured = zip(_places(batch_shape), flat, *_measured(flat), strict=True)
@@ -203,18 +238,23 @@ def _places(batch_shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 def _measured(matrix: Tensor) -> Iterator[Any]:
     """What is asked of all matrices (n, d, d) at once: for each quantity its n values."""
     eps = torch.finfo(matrix.dtype).eps
-    unit, own, one_scale, positive = _spectra(matrix.double(), matrix.dtype)
+    largest, where, is_asymmetric = _asymmetry(matrix, ROUNDINGS * eps)
+    no_upper, no_lower = _unfilled(matrix, is_asymmetric)
+    mirrored = _mirrored(matrix, no_upper, no_lower)
+    unit, own, scaled, positive = _spectra(mirrored, matrix.dtype)
+    one_scale = torch.linalg.eigvalsh(scaled)
     yield matrix.isfinite().flatten(1).all(dim=1).tolist()
-    yield from _asymmetry(matrix, ROUNDINGS * eps)
+    yield from (largest.tolist(), where.tolist(), is_asymmetric.tolist())
+    yield from (no_upper.tolist(), no_lower.tolist())
     yield unit.tolist()
-    yield from (own, own[:, 0].tolist(), own[:, -1].tolist(), one_scale)
+    yield from (own, own[:, 0].tolist(), own[:, -1].tolist(), one_scale, scaled)
     yield (own[:, 0] > own.shape[1] * eps * own.abs().amax(dim=1)).tolist()
     yield (one_scale > own.shape[1] * eps * one_scale.abs().amax(dim=1)[:, None]).sum(1).tolist()
     yield positive.tolist()
 
 
 def _spectra(matrix: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each matrix (n, d, d) its unit (n,), and eigenvalues (n, d) in it and at one scale.
+    """Of each matrix (n, d, d) its unit (n,), eigenvalues (n, d) in it, and itself at one scale.
 
     The unit keeps sums of numbers near the largest that float64 holds from overflowing. The last
     that is returned (n,) tells whether all variances are above zero.
@@ -225,14 +265,28 @@ def _spectra(matrix: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor
     sound = torch.where(finite, matrix, 0.0) / unit[:, None, None]
     symmetric = sound / 2 + sound.mT / 2
     variance = symmetric.diagonal(dim1=-2, dim2=-1)  # (n, d)
-    smallest = torch.finfo(dtype).tiny
-    scale = torch.where(variance.abs() > smallest, variance.abs().sqrt(), 1.0)
-    one_scale = symmetric / scale[:, :, None] / scale[:, None, :]
-    positive = (variance > smallest).all(dim=-1)
-    return unit, torch.linalg.eigvalsh(symmetric), torch.linalg.eigvalsh(one_scale), positive
+    counts = (variance * unit[:, None]).abs() > torch.finfo(dtype).tiny  # else it is taken for 0
+    scale = torch.where(counts, variance.abs().sqrt(), 1.0)
+    scaled = symmetric / scale[:, :, None] / scale[:, None, :]
+    positive = (counts & (variance > 0)).all(dim=-1)
+    return unit, torch.linalg.eigvalsh(symmetric), scaled, positive
 
 
-def _asymmetry(matrix: Tensor, roundings: float) -> tuple[list[float], list[int], list[bool]]:
+def _unfilled(matrix: Tensor, is_asymmetric: Tensor) -> tuple[Tensor, Tensor]:
+    """Which matrices (n, d, d) have nothing above, and which nothing below the diagonal."""
+    above = matrix.triu(1).count_nonzero(dim=(-2, -1)) == 0
+    below = matrix.tril(-1).count_nonzero(dim=(-2, -1)) == 0
+    return is_asymmetric & above & ~below, is_asymmetric & below & ~above
+
+
+def _mirrored(matrix: Tensor, no_upper: Tensor, no_lower: Tensor) -> Tensor:
+    """In float64, with a triangle that was never filled taken from the other."""
+    double, missing = matrix.double(), (no_upper | no_lower)[:, None, None]
+    beside = double - torch.diag_embed(double.diagonal(dim1=-2, dim2=-1))
+    return torch.where(missing, double + beside.mT, double)
+
+
+def _asymmetry(matrix: Tensor, roundings: float) -> tuple[Tensor, Tensor, Tensor]:
     """Largest difference from the mirror image, where, and if rounding or torch minds any."""
     matrix = matrix.double()
     apart = torch.nan_to_num(matrix - matrix.mT, posinf=math.inf).abs()
@@ -240,7 +294,7 @@ def _asymmetry(matrix: Tensor, roundings: float) -> tuple[list[float], list[int]
     allowed = roundings * scale[:, :, None] * scale[:, None, :]
     minded = (apart > allowed) | (apart > TORCH_ATOL + TORCH_RTOL * matrix.abs())
     largest, where = apart.flatten(1).max(dim=1)
-    return largest.tolist(), where.tolist(), minded.flatten(1).any(dim=1).tolist()
+    return largest, where, minded.flatten(1).any(dim=1)
 
 
 def _finding(
@@ -250,11 +304,14 @@ def _finding(
     asymmetry: float,
     place: int,
     is_asymmetric: bool,
+    has_no_upper: bool,
+    has_no_lower: bool,
     unit: float,
     own: Tensor,
     smallest: float,
     largest: float,
     one_scale: Tensor,
+    scaled: Tensor,
     is_fine: bool,
     rank: int,
     has_variances: bool,
@@ -274,19 +331,26 @@ def _finding(
     sound = is_fine and is_finite
     diagonal = None if sound else matrix.diagonal()
     shrunk = one_scale if has_variances else own
+    is_at_fault = has_variances and cause in (RANK_DEFICIENT, INDEFINITE)
     return CholeskyFinding(
         index=index,
         cause=ASYMMETRIC if is_finite and is_asymmetric else cause,
         symmetrised=cause,
+        unfilled="upper" if has_no_upper else "lower" if has_no_lower else None,
         where=where,
         has_nan=not is_finite and bool(matrix.isnan().any()),
+        has_infinite_variance=not is_finite and bool(matrix.diagonal().isinf().any()),
         columns_not_finite=() if is_finite else _columns(~matrix.diagonal().isfinite()),
         asymmetry=asymmetry,
         smallest_eigenvalue=smallest * unit,
         largest_eigenvalue=largest * unit,
+        smallest_at_one_scale=one_scale[0].item() if is_finite else math.nan,
+        largest_at_one_scale=one_scale[-1].item() if is_finite else math.nan,
         rounding_level=dim * eps * max(abs(smallest), abs(largest)) * unit,
         rank=rank,
         constant_columns=() if diagonal is None else _columns(diagonal == 0),
+        negative_variances=() if diagonal is None else _columns(diagonal < 0),
+        columns_at_fault=_at_fault(scaled, dim * eps) if is_at_fault else (),
         keeps_variances=has_variances,
         shrinkage=_shrinkage(shrunk, math.sqrt(eps)) if is_finite else None,
         dtype=matrix.dtype,
@@ -296,6 +360,19 @@ def _finding(
 
 def _columns(chosen: Tensor) -> tuple[int, ...]:
     return tuple(chosen.nonzero().flatten().tolist())
+
+
+def _at_fault(scaled: Tensor, rounding: float) -> tuple[int, ...]:
+    """Columns that take part in combinations without positive variance, if few of them do."""
+    values, vectors = torch.linalg.eigh(scaled)
+    part = vectors[:, values <= rounding * values.abs().max()].square().sum(dim=1).sqrt()  # (d,)
+    found = _columns(part > TAKES_PART * part.max())
+    return found if len(found) <= min(MOST_SHOWN, len(scaled) - 1) else ()
+
+
+def _smallest_with_all_digits(dtype: torch.dtype) -> float:
+    """Below it, a rounding of the number is no number of full precision any more."""
+    return torch.finfo(dtype).tiny / torch.finfo(dtype).eps
 
 
 def cause_by_eigenvalues(own: Tensor, one_scale: Tensor, rounding: float) -> str:
@@ -334,18 +411,26 @@ def _facts(found: CholeskyFinding) -> Iterator[str]:
     if found.cause == ASYMMETRIC:
         yield _MEANING[ASYMMETRIC]
         yield f"entries {found.where} and {found.where[::-1]} differ by {found.asymmetry:.2g}"
-        yield f"its symmetric part is {found.symmetrised}"
+        named = "with the other triangle mirrored it" if found.unfilled else "its symmetric part"
+        yield f"{named} is {found.symmetrised}"
     if found.is_barely_indefinite:
         yield _BARELY
     elif found.cause in (RANK_DEFICIENT, INDEFINITE):
         yield _MEANING[found.cause]
+    if found.negative_variances:
+        yield f"columns whose variance is negative: {_listed(found.negative_variances)}"
+    if found.columns_at_fault and not _may_be_singular(found):
+        yield f"columns that contradict each other: {_listed(found.columns_at_fault)}"
     is_zero = abs(found.smallest_eigenvalue) <= found.rounding_level
     smallest = "zero to rounding" if is_zero else f"{found.smallest_eigenvalue:.3g}"
     name = str(found.dtype).removeprefix("torch.")
     yield f"smallest eigenvalue {smallest}, largest {found.largest_eigenvalue:.3g}"
     yield f"rounding level of {name}: {found.rounding_level:.1g}"
-    if is_zero and found.cause == FINE:
+    if is_zero and found.symmetrised == FINE:
         yield "with all columns at one scale it stands above rounding"
+    elif is_zero and found.symmetrised == INDEFINITE:
+        one_scale = f"{found.smallest_at_one_scale:.3g}, largest {found.largest_at_one_scale:.3g}"
+        yield f"with all columns at one scale: smallest {one_scale}"
     if found.symmetrised == RANK_DEFICIENT:
         yield f"rank {found.rank} of {found.dim}"
 
@@ -360,26 +445,52 @@ def _advice(found: CholeskyFinding) -> Iterator[str]:
     if found.cause == NAN:
         columns = "these columns of the data" if found.columns_not_finite else "the data"
         yield f"look for gaps in {columns}: x.isfinite().all(dim=0)"
+        if found.has_infinite_variance:
+            wider = "compute it in float64, or " if found.dtype == torch.float32 else ""
+            yield f"if there are none, squares have overflowed: {wider}choose larger units"
         yield "in a training loop, stop at the first loss that is not finite"
         return
     if found.cause == ASYMMETRIC:
-        yield "symmetrise, (S + S.mT) / 2, if the difference is rounding"
-        yield "if one triangle was never filled, mirror the other: S.tril() + S.tril(-1).mT"
+        yield from _advice_for_asymmetric(found)
         if found.symmetrised != FINE:
-            yield "then, for the symmetric part:"
-    if found.symmetrised == RANK_DEFICIENT or found.is_barely_indefinite:
+            yield f"then, for the {'mirrored matrix' if found.unfilled else 'symmetric part'}:"
+    if _may_be_singular(found):
         yield from _advice_for_singular(found)
     elif found.symmetrised == INDEFINITE:
         yield from _advice_for_indefinite(found)
+
+
+def _may_be_singular(found: CholeskyFinding) -> bool:
+    return found.symmetrised == RANK_DEFICIENT or found.is_barely_indefinite
+
+
+def _advice_for_asymmetric(found: CholeskyFinding) -> Iterator[str]:
+    if found.unfilled == "upper":
+        yield "if it is a Cholesky factor L, pass it as scale_tril, or the product L @ L.mT"
+        yield "if one triangle was never filled, mirror the other: S.tril() + S.tril(-1).mT"
+    elif found.unfilled == "lower":
+        yield "if it is an upper Cholesky factor R, as SciPy returns it, pass R.mT as scale_tril"
+        yield "if one triangle was never filled, mirror the other: S.triu() + S.triu(1).mT"
+    else:
+        yield "symmetrise, (S + S.mT) / 2, if the difference is rounding"
+        yield "if it is more, one of the two is wrong; a factorisation reads the lower triangle"
 
 
 def _advice_for_singular(found: CholeskyFinding) -> Iterator[str]:
     if found.dim == 1:
         yield "look at the data: all samples are equal, or there is one only"
         return
+    if found.is_too_small:
+        yield "choose smaller units for the data: numbers this small have lost digits"
+        return
+    yield from _advice_for_negative_variances(found)
     if found.constant_columns:
         yield f"drop the columns that never vary: {_listed(found.constant_columns)}"
-    yield f"collect more than {found.dim} samples, or drop columns that repeat others"
+    if found.columns_at_fault:
+        columns = _listed(found.columns_at_fault)
+        yield f"drop one of the columns {columns}: it is known from the others"
+    else:
+        yield f"collect more than {found.dim} samples, or drop columns that repeat others"
     if found.dtype == torch.float32:
         yield "compute it in float64 from the data: the digits may be lost, not the variance"
     yield from _advice_to_shrink(found)
@@ -391,9 +502,15 @@ def _advice_for_indefinite(found: CholeskyFinding) -> Iterator[str]:
         yield "change the model: learn the logarithm of a variance"
         yield "estimate it as the mean of squares after the mean has been taken off"
         return
+    yield from _advice_for_negative_variances(found)
     yield "change the model: build the matrix from a factor, S = L @ L.mT, as a fit does"
     yield "estimate it from rows without gaps; pairwise estimates need not be a covariance"
     yield from _advice_to_shrink(found)
+
+
+def _advice_for_negative_variances(found: CholeskyFinding) -> Iterator[str]:
+    if found.negative_variances:
+        yield "take the mean off before squares are summed: a difference of moments loses digits"
 
 
 def _advice_to_shrink(found: CholeskyFinding) -> Iterator[str]:

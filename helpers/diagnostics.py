@@ -44,7 +44,8 @@ class Mardia(NamedTuple):
         In Gaussian data about chi-squared with d (d + 1) (d + 2) / 6 degrees of freedom, and about
         standard normal.
     skewness_p_value, kurtosis_p_value : Tensor, shape (*batch,)
-        How often Gaussian data give a larger skewness, and a kurtosis further from its mean.
+        About how often Gaussian data give a larger skewness, and a kurtosis further from its mean;
+        how nearly, the notes of `mardia` say.
     """
 
     skewness: Tensor
@@ -63,7 +64,8 @@ class LeaveOneOut(NamedTuple):
     distance : Tensor, shape (*batch, n)
         Squared Mahalanobis distance from the fit without the row.
     log_prob : Tensor, shape (*batch, n)
-        Log-density under the fit without the row, in nats; its mean estimates that of new data.
+        Log-density under the fit without the row, in nats; its mean estimates that of new data
+        under a fit to n - 1 rows.
     """
 
     distance: Tensor
@@ -95,7 +97,10 @@ def mardia(data: Any) -> Mardia:
     -----
     Both statistics are scaled by the exact moments for n Gaussian rows, which matter in small
     samples: the mean of b_2 is d (d + 2) (n - 1) / (n + 1). Their distributions are approximate:
-    tails of the kurtosis are longer than normal ones below some hundred rows.
+    tails of both are longer than assumed below some hundred rows, so that small p-values are too
+    small. Of Gaussian samples with 50 rows and four columns, skewness has a p-value below 0.05 in
+    about 7 of a hundred and below 0.01 in more than 2, kurtosis in 5 and nearly 2. And a sample
+    that is not refused need not be Gaussian: few rows show no more than large deviations.
 
     References
     ----------
@@ -168,7 +173,7 @@ def leave_one_out(data: Any) -> LeaveOneOut:
     within = _whitened(wide, gaussian).square().sum(-2)  # (*batch, n)
     left = 1 - within / (n - 1)  # of the determinant of the scatter, without the row
     # A difference of nearly equal numbers: what is left of the digits is not enough.
-    lost = left.detach() <= max(1e-6, 1e4 * torch.finfo(wide.dtype).eps)
+    lost = left <= max(1e-6, 1e4 * torch.finfo(wide.dtype).eps)
     left = left.masked_fill(lost, 1.0)
     distance = n / (n - 1) * within / left
     log_scale = log_det(gaussian.scale_tril, validate_args=False)[..., None]
@@ -566,7 +571,7 @@ def _digamma_minus_log(x: Tensor) -> Tensor:
     """The digamma function minus the logarithm, which are nearly equal where x is large."""
     far = x.clamp(min=10.0)
     inverse = far.square().reciprocal()
-    # Abramowitz and Stegun (1964), 6.3.18; the next term is below 1e-16 of the first at 10.
+    # Abramowitz and Stegun (1964), 6.3.18; at 10 the next term is 2e-14 of the whole.
     tail = inverse * (1 / 252 - inverse * (1 / 240 - inverse * (1 / 132 - inverse * 691 / 32760)))
     series = -0.5 / far - inverse * (1 / 12 - inverse * (1 / 120 - tail))
     return torch.where(x < 10, torch.digamma(x) - x.log(), series)

@@ -369,11 +369,11 @@ def _log_own_variances(correlation: Tensor, rank: int, n_starts: int) -> Tensor:
 def _starts(correlation: Tensor, rank: int) -> Iterator[Tensor]:
     """Where to start, log psi (d,)."""
     d = len(correlation)
-    same = torch.linalg.eigvalsh(correlation)[:-rank].mean().clamp(min=10 * FLOOR, max=1.0)
+    same = torch.linalg.eigvalsh(correlation)[:-rank].mean().clamp(min=10 * FLOOR)
     yield same.expand(d).log()
     # What is left of each variable once all others are known bounds psi from below.
     partial = (1 - rank / (2 * d)) * _partial_variances(correlation)
-    log_partial = partial.clamp(min=10 * FLOOR, max=1.0).log()
+    log_partial = partial.clamp(min=10 * FLOOR).log()
     yield log_partial
     rising = log_partial.argsort()
     for explained in (rising[:rank], *rising.split(1)):

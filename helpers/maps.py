@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from helpers.gaussian import triangular
+from helpers.gaussian import solve_for_inverse, triangular
 from helpers.parametrizations import log_cholesky, log_cholesky_inverse, shape_of_factors
 from helpers.validation import (
     as_kind,
@@ -56,7 +56,7 @@ def cholesky_of_root(root: Tensor, *, validate_args: bool = True) -> Tensor:
         root = as_square(root, "root")
     scale_tril = triangular(root)
     if validate_args:
-        if bool((scale_tril.detach().diagonal(dim1=-2, dim2=-1) == 0).any()):
+        if bool((scale_tril.diagonal(dim1=-2, dim2=-1) == 0).any()):
             raise ValueError("root: expected full rank, got a matrix with dependent rows")
         _as_factor(scale_tril, "root")
     return scale_tril
@@ -137,7 +137,7 @@ class ScaleMap(nn.Module):
             return self._free(scale_tril)
         scale_tril = as_scale_tril(scale_tril)
         free = self._free(scale_tril)
-        if not bool(torch.isfinite(free.detach()).all()):
+        if not bool(torch.isfinite(free).all()):
             raise ValueError(
                 "scale_tril: expected a factor whose free numbers its dtype can hold, got one "
                 "that is singular to its last digit; other units may help"
@@ -173,7 +173,7 @@ class ScaleMap(nn.Module):
         return dim
 
     def _guess_dim(self, count: int) -> int:
-        return (math.isqrt(8 * count + 1) - 1) // 2
+        return _triangle_of(count)
 
 
 class ExpCholesky(ScaleMap):
@@ -289,10 +289,9 @@ class CorrelationCholesky(ScaleMap):
         return log_scale.exp().unsqueeze(-1) * _assemble(zeros + 1, below.tanh()) * shrink
 
     def _free(self, scale_tril: Tensor) -> Tensor:
-        largest = scale_tril.detach().abs().amax(dim=-1, keepdim=True)  # whose square may overflow
-        unit = scale_tril / largest
-        length = torch.linalg.vector_norm(unit, dim=-1, keepdim=True)
-        unit, scale = unit / length, (largest * length).squeeze(-1)
+        diagonal = scale_tril.diagonal(dim1=-2, dim2=-1)
+        unit = scale_tril / diagonal.unsqueeze(-1)  # so that no size is squared
+        scale = diagonal * torch.linalg.vector_norm(unit, dim=-1)
         after = unit.square().flip(-1).cumsum(dim=-1).flip(-1).roll(-1, dims=-1)  # right of each
         _, below = _take_apart(unit)
         _, rest = _take_apart(after)
@@ -511,7 +510,7 @@ def _as_factor(scale_tril: Tensor, named: str) -> Tensor:
     """Return a factor that is finite and positive on its diagonal."""
     diagonal = scale_tril.detach().diagonal(dim1=-2, dim2=-1)
     smallest = diagonal.amin().item() if diagonal.numel() else math.inf
-    if smallest > 0 and bool(torch.isfinite(scale_tril.detach()).all()):
+    if smallest > 0 and bool(torch.isfinite(scale_tril).all()):
         return scale_tril
     dtype = str(scale_tril.dtype).removeprefix("torch.")
     raise ValueError(
@@ -520,9 +519,14 @@ def _as_factor(scale_tril: Tensor, named: str) -> Tensor:
     )
 
 
+def _triangle_of(count: int) -> int:
+    """Number of variables d whose d(d+1)/2 numbers are so many; the largest that needs no more."""
+    return (math.isqrt(8 * count + 1) - 1) // 2
+
+
 def _split(free: Tensor) -> tuple[Tensor, Tensor]:
     """The first d numbers, and the d(d-1)/2 others."""
-    dim = (math.isqrt(8 * free.shape[-1] + 1) - 1) // 2
+    dim = _triangle_of(free.shape[-1])
     return free[..., :dim], free[..., dim:]
 
 
@@ -544,15 +548,13 @@ def _take_apart(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 def _unit_triangle(below: Tensor, count: int) -> Tensor:
     """Ones on the diagonal, and what is below it; of `count` numbers in all."""
-    dim = (math.isqrt(8 * count + 1) - 1) // 2
+    dim = _triangle_of(count)
     return _assemble(below.new_ones(*below.shape[:-1], dim), below)
 
 
 def _factor_of_inverse(scale_tril: Tensor) -> Tensor:
     """The Cholesky factor of (L L^T)^-1, from the root L^-T; its own inverse."""
-    identity = torch.eye(scale_tril.shape[-1], dtype=scale_tril.dtype, device=scale_tril.device)
-    inverse = torch.linalg.solve_triangular(scale_tril, identity, upper=False)
-    return cholesky_of_root(inverse.mT, validate_args=False)
+    return cholesky_of_root(solve_for_inverse(scale_tril).mT, validate_args=False)
 
 
 def _turning_signs(axes: Tensor) -> Tensor:
@@ -560,7 +562,7 @@ def _turning_signs(axes: Tensor) -> Tensor:
 
     Elimination in I + V D, with each sign chosen when its pivot is met: none is then below one.
     """
-    rest, signs = axes.clone(), []
+    rest, signs = axes, []
     for k in range(axes.shape[-1]):
         pivot = rest[..., k, k]
         sign = torch.where(pivot < 0, -1.0, 1.0).to(axes.dtype)

@@ -12,11 +12,13 @@ import json
 import os
 import platform
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,8 +45,8 @@ WORK_REPEATS = 8
 BATCH_SECONDS = 0.002  # a clock is read no more often, so that reading it does not count
 
 
-def torchrun(program: str, folder: Path, *, ranks: int = 2, restarts: int = 0) -> subprocess.Popen:
-    """Start ranks of a program in a folder, as a terminal would.
+def start_ranks(program: str, folder: Path, *, ranks: int = 2) -> list[subprocess.Popen]:
+    """Start ranks of a program in a folder by hand: one process each, told who it is.
 
     Parameters
     ----------
@@ -52,26 +54,47 @@ def torchrun(program: str, folder: Path, *, ranks: int = 2, restarts: int = 0) -
         A file or ``-m module``, and its arguments.
     folder : Path
         In which the ranks run.
-    ranks, restarts : int
+    ranks : int
+
+    Returns
+    -------
+    list of Popen
+        Still running, the first rank first; `wait_for_ranks` waits for them.
+    """
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": ranks}
+    return [start_python(program, folder, **place, RANK=rank) for rank in range(ranks)]
+
+
+def start_python(arguments: str, folder: Path, **variables: object) -> subprocess.Popen:
+    """Start this Python with `helpers` at hand, in a folder, with variables of its environment.
+
+    Parameters
+    ----------
+    arguments : str
+    folder : Path
+    **variables : object
 
     Returns
     -------
     Popen
         Still running; what it prints can be read when it has ended.
     """
-    options = f"--nproc-per-node {ranks} --max-restarts {restarts}"
-    options += " --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:0 --local-addr 127.0.0.1"
-    command = [sys.executable, "-m", "torch.distributed.run"]
-    command += shlex.split(f"{options} {program}")
     places = [str(COURSE), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
-    own["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # no news from a life before
+    own |= {name: str(value) for name, value in variables.items()}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, *shlex.split(arguments)]
     return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, **pipes)
 
 
+def free_port() -> int:
+    """A port of this machine that no program listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 def wait_for(job: subprocess.Popen, timeout: float = 100) -> tuple[str, str]:
-    """What a program of `torchrun` has printed, and what was said about it, once it has ended.
+    """What a program has printed, and what was said about it, once it has ended.
 
     Parameters
     ----------
@@ -96,8 +119,43 @@ def wait_for(job: subprocess.Popen, timeout: float = 100) -> tuple[str, str]:
         job.terminate()  # torchrun ends its ranks
         raise
     if job.returncode:
-        raise RuntimeError(f"torchrun ended with {job.returncode}:\n{log[-2000:]}")
+        raise RuntimeError(f"a process ended with {job.returncode}:\n{log[-2000:]}")
     return said, log
+
+
+def wait_for_ranks(jobs: Sequence[subprocess.Popen], timeout: float = 100) -> str:
+    """What the first rank has printed, once all ranks have ended.
+
+    Parameters
+    ----------
+    jobs : sequence of Popen
+        As `start_ranks` returns them.
+    timeout : float
+        Seconds.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    RuntimeError
+        If a rank has failed, with the end of its log; then the others, which may wait for it, are
+        ended.
+    TimeoutExpired
+        If they have not ended in time; then they are ended.
+    """
+    with ThreadPoolExecutor(len(jobs)) as readers:
+        waiting = [readers.submit(wait_for, job, timeout) for job in jobs]
+        try:
+            ended, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+        finally:
+            for job in jobs:
+                job.kill()  # does nothing to those that have ended
+    for each in ended:
+        each.result()
+    said, _ = waiting[0].result()
+    return said
 
 
 def ring_terms(ranks: int, size: float) -> tuple[float, float]:

@@ -254,9 +254,9 @@ class LowRankLikelihood(StructuredLikelihood):
         require_count(dim, "dim", minimum=2)
         self._rank = require_count(rank, "rank", maximum=self.dim - 1)
         kind = self._kind(dtype, device, self.dim * (self.rank + 2))
-        waves = _waves(self.dim, self.rank).to(**kind) * math.sqrt(WEAK / self.rank)  # (d, k)
         batch = self.batch_shape
         self.loc = nn.Parameter(torch.zeros(*batch, dim, **kind))
+        waves = _waves(self.dim, self.rank).to(self.loc) * math.sqrt(WEAK / self.rank)  # (d, k)
         self.cov_factor = nn.Parameter(waves.expand(*batch, dim, rank).clone())
         own = (1 - waves.square().sum(dim=-1)).log()
         self.log_cov_diag = nn.Parameter(own.expand(*batch, dim).clone())
@@ -420,5 +420,6 @@ def nll_of_variances(variances: Tensor, seen: Tensor) -> Tensor:
 
 def _waves(dim: int, rank: int) -> Tensor:
     """Orthogonal columns, (d, k), that no variable has nothing of: cosines of rising frequency."""
-    place = (torch.arange(dim, dtype=torch.float64) + 0.5) / dim
-    return torch.cos(math.pi * place[:, None] * torch.arange(rank, dtype=torch.float64))
+    kind = {"dtype": torch.float64, "device": "cpu"}  # which not every device has
+    place = (torch.arange(dim, **kind) + 0.5) / dim
+    return torch.cos(math.pi * place[:, None] * torch.arange(rank, **kind))

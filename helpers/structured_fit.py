@@ -69,7 +69,7 @@ class _Problem:
     """A fit in coordinates of its own: what L-BFGS moves, and how far it is from the minimum."""
 
     def __init__(self, parameters: Sequence[Tensor], minimum: Tensor) -> None:
-        self.parameters = [each.detach().clone().requires_grad_() for each in parameters]
+        self.parameters = [each.detach().requires_grad_() for each in parameters]
         self.minimum = minimum
 
     def prepare(self) -> None:
@@ -191,8 +191,9 @@ class _ShrinkageProblem(_Problem):
     def _minimum(self) -> Tensor:
         """The smallest loss: on a grid, and between its points."""
         values = self.eigenvalues
-        grid = torch.linspace(-FURTHEST_LOGIT, FURTHEST_LOGIT, POINTS, dtype=values.dtype)
-        grid = grid.to(values.device).reshape(-1, *[1] * (values.ndim - 1))
+        grid = torch.linspace(
+            -FURTHEST_LOGIT, FURTHEST_LOGIT, POINTS, dtype=values.dtype, device=values.device
+        ).reshape(-1, *[1] * (values.ndim - 1))
         losses = self._nll(grid.expand(-1, *values.shape[:-1]))  # (points, *batch)
         best = losses.argmin(dim=0)
         self.best_of_grid = grid.flatten()[best]

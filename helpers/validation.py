@@ -32,7 +32,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
         if value.dtype.name not in ("float32", "float64"):
             raise ValueError(
                 f"{name}: expected dtype float32 or float64, got {value.dtype}; "
-                f"convert it, for example with .astype(float)"
+                f"{_cure(np.iscomplexobj(value), '.astype(float)')}"
             )
         # torch wants native byte order, no negative strides, and warns of read-only memory.
         value = torch.as_tensor(np.require(value, value.dtype.newbyteorder("="), "CW"))
@@ -43,12 +43,16 @@ def as_tensor(value: Any, name: str) -> Tensor:
     if value.dtype not in FLOATING:
         raise ValueError(
             f"{name}: expected dtype float32 or float64, got {_dtype_name(value.dtype)}; "
-            f"convert it, for example with .double()"
+            f"{_cure(value.is_complex(), '.double()')}"
         )
     if value.is_meta or value.layout != torch.strided:
         came = "one on device meta" if value.is_meta else f"layout {value.layout}"
         raise ValueError(f"{name}: expected a dense tensor that holds its numbers, got {came}")
     return value
+
+
+def _cure(is_complex: bool, conversion: str) -> str:
+    return "pass its .real part" if is_complex else f"convert it, for example with {conversion}"
 
 
 def is_table(value: Any) -> bool:

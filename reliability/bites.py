@@ -1,8 +1,9 @@
 """`python -m reliability bites`: alter every stored statement, and count what the tests notice.
 
 Numbers in the prose, printed numbers, outputs and pictures are altered one at a time and judged by
-the rules of `make test`, by the same functions as tests/test_stored_numbers.py. Then every notebook
-is run, and its figures are drawn again with one thing in them altered.
+the rules of `make test`, by the same functions as tests/test_stored_numbers.py and
+tests/trust/test_statements_bite.py. Then every notebook is run, and its figures are drawn again
+with one thing in them altered.
 """
 
 from __future__ import annotations

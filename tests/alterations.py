@@ -243,7 +243,8 @@ def picture_trials(notebook: NotebookNode) -> Iterator[Trial]:
     pictures = [cell.outputs[number].data["image/png"] for _, cell, number in cells]
     for at, (place, cell, number) in enumerate(cells):
         others = {"a figure in the place of another": pictures[at - 1]}
-        others |= {kind: encoded(change(decoded(pictures[at]))) for kind, change in PAINTED.items()}
+        pixels = decoded(pictures[at])
+        others |= {kind: encoded(change(pixels)) for kind, change in PAINTED.items()}
         for kind, other in others.items():
             outputs = deepcopy(cell.outputs)
             outputs[number].data["image/png"] = other

@@ -36,7 +36,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image
@@ -120,6 +120,7 @@ def text_difference(computed: str, stored: str) -> str | None:
     return next(filter(None, (number_difference(new, old) for new, old in pairs)), None)
 
 
+@lru_cache(maxsize=2)  # the stored picture is often compared with one after the other
 def pixels_of(png: str) -> Image.Image:
     """A base64 image in red, green and blue."""
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:

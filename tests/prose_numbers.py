@@ -54,6 +54,7 @@ import io
 import re
 import tokenize
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -259,7 +260,7 @@ def values_in_text(text: str) -> frozenset[Decimal]:
     return frozenset(value_of(each) for each in NUMBER.findall(text))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # what is found with its help is kept beside it
 class Evidence:
     """What the code cells of a notebook are given and print.
 
@@ -290,14 +291,33 @@ class Evidence:
     def for_part(self, part: Part) -> frozenset[Decimal]:
         """The numbers that hold what a part says: its own, or those of the whole notebook."""
         if part.kind in ("text", "opening"):
-            return frozenset().union(*self.values.values())
-        return frozenset().union(*(self.values.get(id(cell), ()) for cell in part.cells))
+            return values_of(self, tuple(self.values))
+        return values_of(self, tuple(map(id, part.cells)))
 
     def has_line(self, tie: Tie) -> bool:
         """Whether the line of a tie stands where the tie says."""
         if tie.file:
-            return tie.line in (ROOT / tie.file).read_text(encoding="utf-8")
+            return tie.line in text_of_file(tie.file)
         return tie.line in self.code or tie.line in self.shown
+
+
+@cache
+def values_of(evidence: Evidence, cells: tuple[int, ...]) -> frozenset[Decimal]:
+    """The numbers of some cells, which are given by their identities."""
+    return frozenset().union(*(evidence.values.get(cell, ()) for cell in cells))
+
+
+@cache
+def text_of_file(name: str) -> str:
+    """A file of the checkout."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@cache
+def standing_ties(evidence: Evidence, number: str) -> tuple[Tie, ...]:
+    """The ties of the prose of a notebook whose lines stand where they say."""
+    own = (tie for tie in ties() if tie.notebook == number)
+    return tuple(tie for tie in own if evidence.has_line(tie))
 
 
 def stands_in(
@@ -368,7 +388,7 @@ def number_of(notebook: NotebookNode) -> str:
 
 
 def unheld_in(
-    source: str, values: frozenset[Decimal], standing: list[Tie]
+    source: str, values: frozenset[Decimal], standing: Sequence[Tie]
 ) -> tuple[list[str], set[Tie]]:
     """The claims of a text that nothing holds, each with words around it, and the ties it uses."""
     here = [tie for tie in standing if places(tie.prose, source)]
@@ -380,15 +400,23 @@ def unheld_in(
     return loose, set(here)
 
 
+@cache
+def unheld_in_cell(
+    source: str, values: frozenset[Decimal], evidence: Evidence, number: str
+) -> tuple[list[str], set[Tie]]:
+    """As `unheld_in`, in the notebook of a number: most cells are asked again as they were."""
+    return unheld_in(source, values, standing_ties(evidence, number))
+
+
 def unheld_claims(notebook: NotebookNode, cut: list[Part], evidence: Evidence) -> list[str]:
     """The claims that no cell holds, and the ties that tie nothing."""
-    own = [tie for tie in ties() if tie.notebook == number_of(notebook)]
-    standing = [tie for tie in own if evidence.has_line(tie)]
+    number = number_of(notebook)
+    own = [tie for tie in ties() if tie.notebook == number]
     problems, useful = [], set()
     for part in cut:
         values = evidence.for_part(part)
         for source in markdown(part):
-            loose, used = unheld_in(source, values, standing)
+            loose, used = unheld_in_cell(source, values, evidence, number)
             problems += [f"'{part.heading}': {each}" for each in loose]
             useful |= used
     idle = [tie for tie in own if tie not in useful]
@@ -413,12 +441,17 @@ def miscounted(cut: list[Part], here: str) -> list[str]:
     return problems
 
 
-def reference_problem(found: ProseNumber, text: str, there: dict[str, set[str]]) -> str | None:
+# What can be referred to: "section", "exercise" or "notebook", and its number.
+Places = frozenset[tuple[str, str]]
+
+
+def reference_problem(found: ProseNumber, text: str, there: Places) -> str | None:
     """What is wrong with a reference, else None."""
     what = REFERENCE.search(text[: found.start])[1]
     if what is None:
         return None if found.text.endswith(".1") else f"the hint {found.text} is not the first"
-    return None if found.text in there[what.lower()] else f"there is no {what} {found.text}"
+    is_there = (what.lower(), found.text) in there
+    return None if is_there else f"there is no {what} {found.text}"
 
 
 def name_problem(found: ProseNumber, text: str, code: str) -> str | None:
@@ -436,27 +469,39 @@ def numbers_of_notebooks() -> frozenset[str]:
 
 def misplaced(cut: list[Part], code: str) -> list[str]:
     """References to what is not there, names and years that stand nowhere else."""
-    there = {kind: {p.number for p in cut if p.kind == kind} for kind in ("section", "exercise")}
-    there["notebook"] = numbers_of_notebooks()
+    numbered = {(p.kind, p.number) for p in cut if p.kind in ("section", "exercise")}
+    there = frozenset(numbered | {("notebook", number) for number in numbers_of_notebooks()})
     cited = cut[-1].cells[-1].source
-    problems = []
-    for text in map(without_targets, (source for part in cut for source in markdown(part))):
-        for found in prose_numbers(text):
-            if found.kind == "reference":
-                problems.append(reference_problem(found, text, there))
-            elif found.kind == "name":
-                problems.append(name_problem(found, text, code))
-            elif found.kind == "year" and f"({found.text})" not in cited:
-                problems.append(f"no reference is of {found.text}")
-            elif found.kind == "minutes" and int(found.text) % MINUTES_STEP:
-                problems.append(f"{found.text} minutes are not rounded to {MINUTES_STEP}")
+    sources = (source for part in cut for source in markdown(part))
+    return [each for source in sources for each in misplaced_in(source, there, cited, code)]
+
+
+@cache
+def misplaced_in(source: str, there: Places, cited: str, code: str) -> list[str]:
+    """As `misplaced`, in one cell."""
+    text, problems = without_targets(source), []
+    for found in prose_numbers(text):
+        if found.kind == "reference":
+            problems.append(reference_problem(found, text, there))
+        elif found.kind == "name":
+            problems.append(name_problem(found, text, code))
+        elif found.kind == "year" and f"({found.text})" not in cited:
+            problems.append(f"no reference is of {found.text}")
+        elif found.kind == "minutes" and int(found.text) % MINUTES_STEP:
+            problems.append(f"{found.text} minutes are not rounded to {MINUTES_STEP}")
     return [each for each in problems if each]
 
 
 def misleading_links(cut: list[Part]) -> list[str]:
     """Links to a notebook that lead to another one."""
-    sources = "\n".join(source for part in cut for source in markdown(part))
-    labels = [(re.fullmatch(r"notebook (\d+)", m[2], re.I), m) for m in LINK.finditer(sources)]
+    sources = (source for part in cut for source in markdown(part))
+    return [each for source in sources for each in misleading_links_in(source)]
+
+
+@cache
+def misleading_links_in(source: str) -> list[str]:
+    """As `misleading_links`, in one cell."""
+    labels = [(re.fullmatch(r"notebook (\d+)", m[2], re.I), m) for m in LINK.finditer(source)]
     return [
         f"'{match[2]}' leads to {match[3]}"
         for label, match in labels

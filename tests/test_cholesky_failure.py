@@ -155,6 +155,96 @@ def test_what_an_asymmetric_matrix_needs_once_it_is_symmetric():
         assert finding.advice[position + 1 :] == found((matrix + matrix.mT) / 2).advice
 
 
+@pytest.mark.parametrize("cause", ["fine", "rank-deficient", "indefinite"])
+@pytest.mark.parametrize("unfilled", ["upper", "lower"])
+def test_of_a_triangle_that_was_never_filled_the_other_is_mirrored(unfilled, cause):
+    """Averaged with its transpose it would have half of each covariance."""
+    matrix = torch.tensor(CAUSES[cause])
+    S, formula, factor = {
+        "upper": (matrix.tril(), "S.tril() + S.tril(-1).mT", "L, pass it as scale_tril"),
+        "lower": (matrix.triu(), "S.triu() + S.triu(1).mT", "R, as SciPy returns it, pass R.mT"),
+    }[unfilled]
+    finding, whole = found(S), found(matrix)
+    assert (finding.cause, finding.unfilled) == ("asymmetric", unfilled)
+    assert finding.symmetrised == cause
+    assert finding.smallest_eigenvalue == whole.smallest_eigenvalue
+    assert f"with the other triangle mirrored it is {cause}" in str(finding)
+    assert torch.equal(eval(formula, {"S": S}), matrix)
+    assert f"factor {factor}" in finding.advice[0]
+    assert finding.advice[1].endswith(formula)
+    beyond = ("then, for the mirrored matrix:", *whole.advice)
+    assert finding.advice[2:] == (() if cause == "fine" else beyond)
+
+
+def test_a_matrix_with_both_triangles_is_averaged_and_one_without_any_is_symmetric():
+    finding = found(torch.tensor(CAUSES["asymmetric"]))
+    assert finding.unfilled is None
+    assert [line.partition(",")[0] for line in finding.advice[:3]] == [
+        "symmetrise",
+        "if it is more",
+        "then",
+    ]
+    assert found(torch.diag(torch.tensor([1.0, 0.0]))).unfilled is None
+    assert found(torch.tensor([[1.0, 1e-20], [0.0, 1.0]])).unfilled is None  # rounding
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_in_unlike_units_a_correlation_above_one_is_not_taken_for_rounding(dtype):
+    """Beside the larger variance the negative eigenvalue is as small as a rounding."""
+    sd = torch.tensor([1.0, 1e4], dtype=dtype)
+    finding = found(sd[:, None] * torch.tensor([[1.0, 1.5], [1.5, 1.0]], dtype=dtype) * sd)
+    assert finding.cause == "indefinite"
+    assert not finding.is_barely_indefinite
+    assert finding.smallest_at_one_scale == pytest.approx(-0.5)
+    assert finding.largest_at_one_scale == pytest.approx(2.5)
+    line = "  with all columns at one scale: smallest -0.5, largest 2.5"
+    assert (line in str(finding).splitlines()) == (dtype == torch.float32)
+
+
+def test_units_far_apart_are_no_failure_in_float32():
+    """Their ratio is beyond float32, and none of them is."""
+    matrix = torch.diag(torch.tensor([1e-30, 1.0, 1e30]))
+    assert is_accepted(matrix)
+    assert found(matrix).cause == "fine"
+
+
+def test_a_variance_below_zero_is_named_and_a_difference_of_moments_suspected():
+    # What E[xx] - mm gave in float32 for data with a mean of 3000.
+    moments = torch.tensor([[16.0, -4.0], [-4.0, -17.0]])
+    finding = found(moments)
+    assert (finding.cause, finding.negative_variances) == ("indefinite", (1,))
+    assert "columns whose variance is negative: 1" in str(finding)
+    assert finding.advice[0].startswith("take the mean off before squares are summed")
+    barely = found(torch.diag(torch.tensor([1.0, -1e-9])))
+    assert barely.is_barely_indefinite
+    assert barely.advice[0] == finding.advice[0]
+    assert found(torch.tensor(CAUSES["rank-deficient, constant"])).negative_variances == ()
+
+
+def test_squares_that_overflow_are_told_from_gaps():
+    for dtype, size in ((torch.float32, 1e20), (DOUBLE, 1e160)):
+        x = size * torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=dtype)
+        assert x.isfinite().all()
+        finding = found(torch.cov(x.mT))
+        assert (finding.cause, finding.has_infinite_variance) == ("nan", True)
+        (line,) = (each for each in finding.advice if "squares have overflowed" in each)
+        assert ("float64" in line) == (dtype == torch.float32)
+        assert found(torch.cov((x / size).mT)).cause == "fine"
+    assert found(torch.cov(1e20 * (x / size).mT)).cause == "fine"  # in float64
+    for matrix in ([[math.nan]], [[1.0, math.inf], [math.inf, 1.0]]):
+        assert not found(torch.tensor(matrix)).has_infinite_variance
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_too_small_for_their_dtype_are_not_shrunk(dtype):
+    tiny = torch.finfo(dtype).tiny
+    (line,) = found(torch.full((2, 2), tiny, dtype=dtype)).advice
+    assert line.startswith("choose smaller units for the data")
+    larger = torch.full((2, 2), 1e9 * tiny / eps(dtype), dtype=dtype)
+    assert any("shrink" in line for line in found(larger).advice)
+    assert found(torch.zeros(2, 2, dtype=dtype)).advice[0].startswith("drop the columns")
+
+
 def test_an_asymmetric_matrix_may_be_barely_indefinite():
     matrix = rotated([-1e-12, 1.0, 2.0])
     matrix[1, 0] += 2e-5
@@ -182,7 +272,7 @@ def test_an_asymmetry_that_torch_minds_is_one_however_large_the_scales():
 
 
 def test_eigenvalues_are_those_of_the_symmetric_part():
-    finding = found(torch.tensor([[1.0, 5.0], [0.0, 1.0]], dtype=DOUBLE))
+    finding = found(torch.tensor([[1.0, 4.5], [0.5, 1.0]], dtype=DOUBLE))
     assert finding.smallest_eigenvalue == pytest.approx(-1.5)
     assert finding.largest_eigenvalue == pytest.approx(3.5)
     assert finding.symmetrised == "indefinite"
@@ -245,6 +335,9 @@ def test_units_of_the_columns_do_not_matter():
         matrix = (matrix + matrix.mT) / 2
         assert found(matrix).cause == cause
         assert torch.linalg.cholesky_ex(matrix).info.bool() == (cause != "fine")
+    matrix = torch.tensor([[1e-18, 5e-10], [5.01e-10, 1.0]], dtype=DOUBLE)
+    assert (found(matrix).cause, found(matrix).symmetrised) == ("asymmetric", "fine")
+    assert "with all columns at one scale" in str(found(matrix))
     finding = found(torch.diag(units.square()))
     assert finding.rank == 3
     assert abs(finding.smallest_eigenvalue) < finding.rounding_level
@@ -329,6 +422,43 @@ def test_where_a_variance_is_not_above_zero_another_target_is_advised(last, dtyp
     wanted = math.sqrt(eps(dtype)) * 5.0
     assert wanted - 20 * eps(dtype) <= better[3, 3].item()
     assert finding.shrinkage <= 1.1 * (wanted - last) / (matrix.diagonal().mean().item() - last)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_that_repeat_each_other_are_named_and_dropping_any_of_them_helps(dtype):
+    x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    x[:, 4] = 1e3 * x[:, 1] - 1e3 * x[:, 3]  # whatever the units
+    matrix = torch.cov(x.mT).to(dtype)
+    finding = found(matrix)
+    assert finding.columns_at_fault == (1, 3, 4)
+    assert finding.advice[0] == "drop one of the columns 1, 3, 4: it is known from the others"
+    assert not any("collect more" in line for line in finding.advice)
+    for dropped in finding.columns_at_fault:
+        kept = [column for column in range(6) if column != dropped]
+        assert found(matrix[kept][:, kept]).cause == "fine"
+
+
+def test_columns_that_contradict_each_other_are_named():
+    matrix = torch.eye(5)
+    matrix[1, 3] = matrix[3, 1] = 1.5
+    finding = found(matrix)
+    assert finding.columns_at_fault == (1, 3)
+    assert "  columns that contradict each other: 1, 3" in str(finding).splitlines()
+    matrix[1, 3] = matrix[3, 1] = 1.0
+    assert found(matrix).columns_at_fault == (1, 3)
+    assert "contradict" not in str(found(matrix))
+
+
+def test_columns_are_not_named_where_many_or_all_take_part():
+    generator = torch.Generator().manual_seed(0)
+    few_rows = torch.cov(torch.randn(5, 9, generator=generator, dtype=DOUBLE).mT)
+    x = torch.randn(50, 6, generator=generator, dtype=DOUBLE)
+    sum_of_six = torch.cov(torch.cat([x, x.sum(dim=1, keepdim=True), x[:, :1].cos()], dim=1).mT)
+    constant = torch.tensor(CAUSES["rank-deficient, constant"])  # has a line of its own
+    for matrix in (few_rows, sum_of_six, torch.ones(2, 2), torch.zeros(2, 2), constant):
+        assert found(matrix).columns_at_fault == ()
+    assert found(torch.block_diag(torch.ones(2, 2), torch.eye(1))).columns_at_fault == (0, 1)
+    assert any("collect more than 9 samples" in line for line in found(few_rows).advice)
 
 
 def test_rounding_in_long_sums_is_not_taken_for_a_wrong_model():
@@ -432,11 +562,118 @@ def test_huge_and_tiny_numbers(size):
 @pytest.mark.parametrize(
     ("matrix", "words"),
     [
-        (torch.ones(3), "matrix: expected shape (..., dim, dim), got (3,)"),
-        (torch.ones(2, 3), "matrix: expected shape (..., dim, dim), got (2, 3)"),
+        (torch.ones(3), "matrix: expected shape (..., dim, dim) and a dim above 0, got (3,)"),
+        (torch.ones(2, 3), "(..., dim, dim) and a dim above 0, got (2, 3)"),
+        (torch.ones(3, 0, 0), "(..., dim, dim) and a dim above 0, got (3, 0, 0)"),
         (torch.ones(2, 2, dtype=torch.int64), "matrix: expected dtype float32 or float64"),
     ],
 )
 def test_what_is_no_matrix_is_refused(matrix, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         explain_cholesky_failure(matrix)
+
+
+# At the limits -----------------------------------------------------------------------------------
+
+
+def test_a_finding_holds_numbers_of_python():
+    for name in ("fine", "nan", "asymmetric", "rank-deficient", "indefinite"):
+        finding = found(torch.tensor(CAUSES[name]))
+        values = list(vars(finding).values())
+        values += [each for value in values if isinstance(value, tuple) for each in value]
+        assert {type(value) for value in values} <= {
+            *(int, float, bool, str, tuple, type(None), torch.dtype),
+        }
+        assert type(finding.keeps_variances) is bool
+        assert type(finding.rank) is int
+
+
+@pytest.mark.parametrize(("failing", "end"), [(5, "a negative variance"), (6, "and 1 more")])
+def test_five_matrices_are_shown_and_the_rest_counted(failing, end):
+    page = str(explain_cholesky_failure(-torch.eye(1).expand(failing, 1, 1)))
+    assert page.count("element") == 5
+    assert ("more" in page.splitlines()[-1]) == (end == "and 1 more")
+    assert end in page
+
+
+@pytest.mark.parametrize(
+    ("gaps", "listed"), [(5, "0, 1, 2, 3, 4"), (6, "0, 1, 2, 3, 4 and 1 more")]
+)
+def test_five_columns_are_listed_and_the_rest_counted(gaps, listed):
+    matrix = torch.eye(7)
+    matrix[range(gaps), range(gaps)] = math.nan
+    line = f"  columns whose variance is not finite: {listed}"
+    assert line in str(found(matrix)).splitlines()
+
+
+def test_places_in_a_batch_of_three_dimensions_are_in_order():
+    report = explain_cholesky_failure(torch.eye(2).expand(2, 3, 4, 2, 2))
+    expected = [(i, j, k) for i in range(2) for j in range(3) for k in range(4)]
+    assert [each.index for each in report.findings] == expected
+
+
+@pytest.mark.parametrize(("level", "cause"), [(0.5, "rank-deficient"), (2.0, "fine")])
+def test_the_level_grows_with_the_size_of_the_matrix(level, cause):
+    """Of equal correlations r the eigenvalues are 1 - r, and 1 + (d - 1) r once."""
+    d = 20
+    r = 1 - round(level * d * d) * eps(torch.float32)
+    matrix = torch.full((d, d), r).fill_diagonal_(1.0)
+    finding = found(matrix)
+    assert (finding.cause, finding.rank) == (cause, 1 if cause == "rank-deficient" else d)
+    assert (4e5 * found(4e-5 * matrix).smallest_eigenvalue) == pytest.approx(
+        16 * finding.smallest_eigenvalue, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e307, 8e307])
+def test_huge_and_tiny_numbers_below_zero(size):
+    for name in ("fine", "rank-deficient", "indefinite"):
+        assert found(-size * torch.tensor(CAUSES[name], dtype=DOUBLE)).cause == "indefinite"
+
+
+def test_without_a_variance_the_other_entries_are_taken_as_they_are():
+    finding = found(torch.tensor(CAUSES["indefinite, no variance"]))
+    assert finding.smallest_at_one_scale == pytest.approx(-1)
+    assert finding.largest_at_one_scale == pytest.approx(1)
+
+
+def test_in_a_batch_each_matrix_has_its_own_triangle():
+    whole = torch.tensor(CAUSES["asymmetric"])
+    batch = torch.stack([whole, whole.tril(), whole.triu()])
+    findings = explain_cholesky_failure(batch).findings
+    assert [each.unfilled for each in findings] == [None, "upper", "lower"]
+
+
+def test_differences_are_taken_in_float64():
+    assert found(torch.tensor([[1.0, 1e8], [1.0, 1.0]])).asymmetry == 1e8 - 1
+    assert found(torch.tensor([[1.0, math.inf], [0.0, 1.0]])).asymmetry == math.inf
+    assert found(torch.tensor([[1.0, -math.inf], [0.0, 1.0]])).asymmetry == math.inf
+
+
+def test_an_asymmetry_beside_a_negative_variance_is_seen():
+    matrix = torch.tensor([[-1.0, 0.5], [0.5 + 1e-12, 1.0]], dtype=DOUBLE)
+    assert found(matrix).cause == "asymmetric"
+
+
+def test_torch_minds_an_asymmetry_in_units_of_the_entry():
+    matrix = torch.tensor([[1e8, 100.0], [100.0005, 1e8]])
+    assert is_accepted(matrix)
+    assert found(matrix).cause == "fine"
+
+
+def test_what_is_not_asked_of_a_matrix_is_empty():
+    finding = found(torch.eye(3))
+    assert (finding.where, finding.columns_not_finite, finding.constant_columns) == (None, (), ())
+    assert found(torch.tensor(CAUSES["nan"])).rank == 0
+    one = torch.diag(torch.tensor([math.inf, 1.0]))
+    assert found(one).has_infinite_variance
+
+
+def test_what_is_zero_to_rounding_is_called_so_and_a_rank_is_of_the_singular():
+    singular, fine = str(found(torch.ones(2, 2))), str(found(torch.tensor(CAUSES["fine"])))
+    assert "smallest eigenvalue zero to rounding, largest 2" in singular
+    assert "rank 1 of 2" in singular
+    assert "smallest eigenvalue zero to rounding" in str(found(torch.zeros(2, 2)))
+    assert "smallest eigenvalue 0.793, largest 2.21" in fine
+    assert "rank" not in fine
+    assert "rank" not in str(found(torch.tensor(CAUSES["indefinite"])))

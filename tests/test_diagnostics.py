@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import matplotlib.pyplot as plt
+import mpmath
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from matplotlib.colors import to_rgba
 from scipy import special, stats
 from sklearn.datasets import load_iris, load_wine
 from sklearn.mixture import GaussianMixture
@@ -22,7 +24,7 @@ from strategies import (
     seeds,
 )
 
-import helpers
+import helpers.plotting.distances
 from helpers import (
     COLORS,
     Gaussian,
@@ -45,7 +47,10 @@ from helpers import (
     n_free_parameters,
     plot_chi_squared,
 )
+from helpers.diagnostics import _digamma_minus_log, fewest_repeats
 
+STANDARD = Gaussian(torch.zeros(3), torch.eye(3).expand(2, 3, 3, 3))
+SMALLEST = Gaussian(torch.zeros(1), torch.ones(1, 1))
 WINE = torch.from_numpy(scale(load_wine().data))
 IRIS = torch.from_numpy(load_iris().data)
 
@@ -86,8 +91,11 @@ def test_of_one_column_both_measures_are_those_of_scipy():
     assert found.kurtosis.item() == pytest.approx(kurtosis, rel=1e-12)
 
 
-def test_p_values_are_those_of_scipy_for_the_statistics():
-    found = mardia(IRIS[:50])
+@pytest.mark.parametrize(("data", "sign"), [(IRIS[:50], 1), (random_samples(80, 4).sin(), -1)])
+def test_p_values_are_those_of_scipy_for_the_statistics(data, sign):
+    """Of long tails and of short ones."""
+    found = mardia(data)
+    assert found.kurtosis_statistic.sign() == sign
     assert found.skewness_p_value.item() == pytest.approx(
         stats.chi2.sf(found.skewness_statistic.item(), 4 * 5 * 6 / 6), rel=1e-12
     )
@@ -104,8 +112,9 @@ def test_both_measures_of_gaussian_data_average_what_the_docstring_says():
         assert measure.mean().item() == pytest.approx(mean, abs=4 * measure.std().item() / 141)
 
 
-def test_statistics_of_gaussian_data_have_the_moments_that_they_are_scaled_by():
-    repeats, n, d = 20_000, 20, 3
+@pytest.mark.parametrize(("n", "d"), [(20, 3), (6, 1)])
+def test_statistics_of_gaussian_data_have_the_moments_that_they_are_scaled_by(n, d):
+    repeats = 20_000
     found = mardia(random_samples(repeats, n, d, seed=4))
     df = d * (d + 1) * (d + 2) / 6
     # Four standard errors of a mean of 20,000.
@@ -124,6 +133,17 @@ def test_gaussian_data_are_refused_about_as_often_as_they_should_be(n, d):
     for p_value in (found.skewness_p_value, found.kurtosis_p_value):
         # 5 % of 400 are 20 give or take 4.4; the distributions are approximate on top of that.
         assert 0.02 < (p_value < 0.05).double().mean() < 0.09
+
+
+def test_of_few_rows_gaussian_data_are_refused_as_often_as_the_notes_say():
+    found = mardia(random_samples(20_000, 50, 4, seed=28))
+    for p_value, at_5, at_1 in (
+        (found.skewness_p_value, 0.07, 0.023),
+        (found.kurtosis_p_value, 0.05, 0.017),
+    ):
+        # Four standard errors of a share of 20,000: 0.007 of 0.07, 0.0042 of 0.023.
+        assert (p_value < 0.05).double().mean().item() == pytest.approx(at_5, abs=0.007)
+        assert (p_value < 0.01).double().mean().item() == pytest.approx(at_1, abs=0.0042)
 
 
 @given(seed=seeds, dim=dims)
@@ -165,6 +185,17 @@ def test_the_mean_without_the_row_is_p_over_n_above_that_of_the_fit():
     assert optimism.mean().item() == pytest.approx(2 * expected_gap(4, 300), rel=0.05)
 
 
+def test_the_mean_without_the_row_is_exactly_that_of_fits_with_a_row_less():
+    n, d = 20, 3
+    data = random_samples(20_000, n, d, seed=29)
+    optimism = -leave_one_out(data).log_prob.mean(-1) - helpers.minimum_nll(data)
+    new_rows = n_free_parameters(d) / (n - d - 2)  # above the training loss, for n rows
+    exact = new_rows - expected_excess(d, n) + expected_excess(d, n - 1)
+    error = optimism.std().item() / 20_000**0.5
+    assert optimism.mean().item() == pytest.approx(exact, abs=4 * error)
+    assert exact - new_rows > 10 * error  # so that the two can be told apart
+
+
 def test_a_row_that_cannot_be_left_out_is_named():
     data = random_samples(10, 2, seed=8)
     data[:, 1] = 3.0
@@ -199,8 +230,31 @@ def test_both_ways_to_leave_a_row_out_agree(largest):
     data[5] = largest
     others = maximum_likelihood(torch.cat([data[:5], data[6:]]))
     expected = mahalanobis(data[5:6], *others)
-    found = leave_one_out(data).distance[5:6]
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=0)
+    found = leave_one_out(data)
+    torch.testing.assert_close(found.distance[5:6], expected, rtol=1e-8, atol=0)
+    expected = log_prob(data[5:6], *others)
+    torch.testing.assert_close(found.log_prob[5:6], expected, rtol=1e-8, atol=0)
+
+
+def test_a_row_that_is_settled_by_a_fit_spoils_no_gradient():
+    data = random_samples(12, 2, seed=24)
+    data[5] = 3e5
+    data.requires_grad_()
+    gradient = torch.autograd.grad(leave_one_out(data).log_prob.sum(), data)[0]
+    assert gradient.isfinite().all()
+
+
+def test_gradients_of_leaving_out_are_those_of_finite_differences():
+    data = random_samples(8, 2, seed=24).requires_grad_()
+    assert torch.autograd.gradcheck(leave_one_out, data)
+
+
+def test_what_has_no_fit_in_its_own_precision_is_refused():
+    data = random_samples(50, 2, seed=25, dtype=torch.float32)
+    data[:, 1] = data[:, 0] + 1e-4 * data[:, 1]
+    leave_one_out(data.double())
+    with pytest.raises(ValueError, match="^data: covariance: expected a positive definite matrix"):
+        leave_one_out(data)
 
 
 def test_a_device_without_float64_settles_more_rows_by_a_fit(monkeypatch):
@@ -297,6 +351,70 @@ def test_a_band_is_simulated_often_enough_and_not_too_often():
         distance_band(9, 2, 0.99999)
 
 
+@pytest.mark.parametrize("chunk", [1, 40, 2**19])
+def test_a_band_is_the_same_however_many_samples_are_simulated_at_a_time(monkeypatch, chunk):
+    expected = distance_band(9, 2, repeats=41, seed=1)
+    sizes, simulate = [], helpers.diagnostics._sorted_distances
+    monkeypatch.setattr(helpers.diagnostics, "CHUNK", chunk)
+    monkeypatch.setattr(
+        helpers.diagnostics, "_sorted_distances", lambda x: sizes.append(len(x)) or simulate(x)
+    )
+    for found, limits in zip(distance_band(9, 2, repeats=41, seed=1), expected, strict=True):
+        torch.testing.assert_close(found, limits, rtol=1e-12, atol=0)
+    assert sum(sizes) == 41
+
+
+def test_so_many_samples_that_one_lies_beyond_each_limit():
+    assert [fewest_repeats(mass) for mass in (0.5, 0.7, 0.9, 0.95)] == [4, 7, 20, 40]
+    # What is closer to a whole number than rounding can tell is that number.
+    assert [fewest_repeats(1 - 2 / count) for count in (40.0000003, 40.000003)] == [40, 41]
+
+
+@pytest.mark.parametrize("mass", [-0.5, 0.0, 1.0, 1.5])
+def test_a_mass_is_between_zero_and_one(mass):
+    for call in (lambda: distance_band(9, 2, mass), lambda: mean_confidence_radius(2, 9, mass)):
+        with pytest.raises(ValueError, match="^mass: expected a finite number between 0 and 1"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: chi_squared_quantiles(10**6 + 1, 1), "n: .* from 1 to 1000000, got"),
+        (lambda: chi_squared_quantiles(1, 10**6 + 1), "dim: .* from 1 to 1000000, got"),
+        (lambda: expected_excess(10**6 + 1, 10**7), "dim: .* from 1 to 1000000, got"),
+        (lambda: mean_confidence_radius(10**6 + 1, 10**7), "dim: .* from 1 to 1000000, got"),
+        (lambda: mean_confidence_radius(2, 2), "count: .* at least 3, got 2"),
+        (lambda: distance_band(2, 1), "n: .* from 3 to 100000, got 2"),
+        (lambda: distance_band(100_001, 1), "n: .* from 3 to 100000, got 100001"),
+        (lambda: distance_band(100_000, 2, 1 - 2 / 2684, repeats=1), "repeats: .* 2684 to 2684,"),
+        (lambda: distance_band(9, 2, seed=-1), "seed: .* at least 0, got -1"),
+        (lambda: draw_estimates(STANDARD, 9, 2, seed=-1), "seed: .* at least 0, got -1"),
+        (lambda: draw_estimates(STANDARD, 3, 2), "count: .* at least 4, got 3"),
+        # 2^40 numbers at most, of which an estimate takes 54, or at least one.
+        (lambda: draw_estimates(STANDARD, 9, 2**40), "repeats: .* from 1 to 20361326440, got"),
+        (lambda: draw_estimates(SMALLEST, 9, 2**41), "repeats: .* from 1 to 1099511627776, got"),
+    ],
+)
+def test_limits_of_counts_are_named(call, words):
+    with pytest.raises(ValueError, match=f"^{words}"):
+        call()
+
+
+@pytest.mark.parametrize(("dim", "mass"), [(2, 1 - 2**-53), (1, 1e-320)])
+def test_a_radius_that_float64_cannot_hold_is_told(dim, mass):
+    with pytest.raises(ValueError, match="^mass: expected one whose radius float64 can hold"):
+        mean_confidence_radius(dim, dim + 1, mass)
+    assert mean_confidence_radius(dim, dim + 1) > 0
+
+
+@pytest.mark.parametrize(("loc", "factor"), [((3,), (2, 3, 3)), ((2, 3), (3, 3))])
+def test_parts_of_a_truth_go_together_as_batches_do(loc, factor):
+    truth = Gaussian(torch.zeros(loc), torch.eye(3).expand(factor))
+    drawn = draw_estimates(truth, 9, 5)
+    assert (drawn.loc.shape, drawn.scale_tril.shape) == ((5, 2, 3), (5, 2, 3, 3))
+
+
 def test_too_few_rows_for_a_band_are_named():
     with pytest.raises(ValueError, match=r"^dim: expected a whole number from 1 to 3, got 4"):
         distance_band(5, 4)
@@ -373,6 +491,15 @@ def test_the_expected_excess_is_p_over_2n_for_many_samples(dim):
     assert expected_excess(dim, 40) == pytest.approx(by_scipy, rel=1e-12)
 
 
+@pytest.mark.parametrize("x", [0.5, 1.0, 9.5, 9.999, 10.0, 10.5, 12.0, 30.0, 1e4, 1e9])
+def test_the_digamma_function_keeps_its_digits_beside_the_logarithm(x):
+    with mpmath.workdps(40):
+        expected = mpmath.digamma(x) - mpmath.log(x)
+        found = _digamma_minus_log(torch.tensor([x], dtype=torch.float64)).item()
+        # At 10 the first term that is left out is 1.7e-14 of the whole.
+        assert abs(found / expected - 1) < 2e-14
+
+
 def test_the_mean_excess_of_d_plus_2_samples_is_infinite():
     with pytest.raises(ValueError, match=r"^count: expected a whole number at least 7, got 6"):
         expected_excess(4, 6)
@@ -417,6 +544,20 @@ def test_criteria_of_a_batch_come_in_its_dtype():
     assert bic(nll.double(), 3, 10).tolist() == pytest.approx(
         [20 + 3 * math.log(10), -40 + 3 * math.log(10)], rel=1e-15
     )
+
+
+def test_what_makes_no_criterion_is_named():
+    assert aic(0.0, 0, 10) == 0
+    assert aic(1.0, 0, 10) == 20
+    for call, words in (
+        (lambda: aic(1.0, -1, 10), "n_parameters: .* at least 0, got -1"),
+        (lambda: bic(1.0, 3, 0), "count: expected a whole number at least 1, got 0"),
+        (lambda: aic(torch.tensor([1.0, math.nan]), 3, 10), "mean_nll: expected finite"),
+        (lambda: aic(1e308, 3, 10), r"mean_nll: .* be multiplied by 20, got 1e\+308"),
+        (lambda: aic(torch.tensor([1.0, 3e38]), 3, 10), "mean_nll: .* be multiplied by 20, got"),
+    ):
+        with pytest.raises(ValueError, match=f"^{words}"):
+            call()
 
 
 def test_half_of_aic_per_sample_estimates_the_loss_on_new_data():
@@ -476,6 +617,14 @@ def test_too_few_rows_are_counted(function, n):
         function(random_samples(n, 3))
 
 
+def test_of_one_column_the_kurtosis_needs_four_rows():
+    """Of three, the kurtosis is the same whatever they are: its variance vanishes."""
+    with pytest.raises(ValueError, match=r"^data: expected at least 4 rows for 1 columns, got 3"):
+        mardia(random_samples(3, 1))
+    assert mardia(random_samples(4, 1)).kurtosis_statistic.isfinite()
+    assert leave_one_out(random_samples(3, 1)).distance.isfinite().all()
+
+
 # The figure ------------------------------------------------------------------------------------
 
 
@@ -493,6 +642,40 @@ def test_the_plot_shows_every_distance_in_order_and_the_band():
     outline = band.get_paths()[0].vertices
     for limits in distance_band(50, 4):
         assert all(np.isclose(outline[:, 1], limit.item()).any() for limit in limits)
+
+
+def test_the_look_of_the_plot():
+    distances = mahalanobis(IRIS[:50], *maximum_likelihood(IRIS[:50]))
+    fig, ax = plt.subplots()
+    dots, line, band = plot_chi_squared(ax, distances, 4, color=COLORS["warning"])
+    plt.close(fig)
+    last = stats.chi2.ppf(49.5 / 50, 4)
+    assert line.get_xdata() == pytest.approx([0.0, last], rel=1e-9)
+    assert (line.get_color(), line.get_linestyle()) == (COLORS["reference"], "--")
+    assert line.get_linewidth() == 1.0
+    look = (dots.get_marker(), dots.get_markersize(), dots.get_linestyle(), dots.get_color())
+    assert look == ("o", 2.0, "None", COLORS["warning"])
+    assert band.get_linewidth() == [0.0]
+    expected = to_rgba(COLORS["reference"], 0.25)
+    assert tuple(band.get_facecolor()[0]) == pytest.approx(expected)
+    assert ax.get_xlabel() == "chi-squared quantile, 4 degrees of freedom"
+    assert ax.get_ylabel() == "squared distance"
+
+
+def test_limits_of_what_can_be_plotted(monkeypatch):
+    fig, ax = plt.subplots()
+    plot_chi_squared(ax, [0.0, 1.0, 2.0], 1)  # a row at the mean itself
+    distances = mahalanobis(IRIS[:50], *maximum_likelihood(IRIS[:50]))
+    plot_chi_squared(ax, 1.0008 * distances, 4)  # a thousandth is rounding in float32
+    with pytest.raises(ValueError, match="^dim: expected a whole number from 1 to 2, got 3"):
+        plot_chi_squared(ax, [1.0, 2.0, 3.0, 4.0], 3)
+    with pytest.raises(TypeError, match="^ax: expected"):
+        plot_chi_squared(fig, distances, 4)
+    with pytest.raises((TypeError, ValueError), match="^color: expected"):
+        plot_chi_squared(ax, distances, 4, color="no colour")
+    monkeypatch.setattr(helpers.plotting.distances, "MOST_ROWS", 50)
+    plot_chi_squared(ax, distances, 4)
+    plt.close(fig)
 
 
 @pytest.mark.parametrize(

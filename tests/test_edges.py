@@ -2,38 +2,110 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import runpy
 import signal
 import sys
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from strategies import correlated_samples
 
 from helpers import (
+    SCALE_MAPS,
+    DiagonalLikelihood,
+    Gaussian,
     GaussianLikelihood,
+    LowRankCovariance,
+    LowRankLikelihood,
+    ShrinkageLikelihood,
     SufficientStatistics,
     Verdict,
     crossover,
+    distance_band,
+    draw_estimates,
+    explain_cholesky_failure,
+    factor_analysis,
     fit,
+    inverse_wishart_map,
+    leave_one_out,
+    ledoit_wolf,
     load_checkpoint,
+    mardia,
     measure_crossover,
     median_seconds,
+    oas,
+    probabilistic_pca,
+    shrunk_covariance,
+    structured_fit,
     two_correlated,
     whiten,
 )
+from helpers.cholesky_failure import CholeskyFinding, CholeskyReport
 from helpers.crossover import CrossoverRecord
 from helpers.exercises.catalogue import find, notebooks
 from helpers.exercises.checking import Exercise, _Call
 from helpers.exercises.explaining import _Rule
 from helpers.interactive.mse_descent import MseDescentScene
 from helpers.optimizers import NaturalGradient
+from helpers.parametrization_race import Run
 from helpers.plotting.style import STYLE_PARAMS, save_benchmark_figure
+from helpers.structured_fit import StructuredHistory
 from helpers.validation import as_tensor
 
 DATA = two_correlated(50)
+TABLE = correlated_samples(30, 4, seed=3)
+STRUCTURED = {
+    "diagonal": lambda table: DiagonalLikelihood(4, dtype=table.dtype, device="cpu"),
+    "low rank": lambda table: LowRankLikelihood(4, 1, dtype=table.dtype, device="cpu"),
+    "shrinkage": lambda table: ShrinkageLikelihood(covariance_of(table), table[0]),
+}
+
+
+def covariance_of(table):
+    return torch.cov(table.T, correction=0)
+
+
+def factor_of(table):
+    return torch.linalg.cholesky(covariance_of(table))
+
+
+def log_prob_of_low_rank(table):
+    made = LowRankCovariance(table[0], table[:2].mT, table[1].exp())
+    return made.log_prob(table), made.scale_tril
+
+
+ASKED = {
+    **{
+        name: lambda table, made=made: made().right_inverse(factor_of(table))
+        for name, made in SCALE_MAPS.items()
+    },
+    **{
+        f"{name}, and back": lambda table, made=made: made()(made().right_inverse(factor_of(table)))
+        for name, made in SCALE_MAPS.items()
+    },
+    "mardia": mardia,
+    "leave one out": lambda table: leave_one_out(
+        torch.cat([table, (1e6 if table.dtype == torch.float64 else 10) * table[:1]])
+    ),
+    "drawn": lambda table: draw_estimates(Gaussian(table[0], factor_of(table)), 9, 3),
+    "shrunk": lambda table: shrunk_covariance(covariance_of(table), 0.3),
+    "Ledoit-Wolf": ledoit_wolf,
+    "OAS": oas,
+    "prior": lambda table: inverse_wishart_map(table, covariance_of(table), 6.0),
+    "probabilistic PCA": lambda table: probabilistic_pca(table, 2).covariance_matrix,
+    "factor analysis": lambda table: factor_analysis(table[:4], 1).covariance_matrix,
+    "low rank density": log_prob_of_low_rank,
+    "why there is no factor": lambda table: str(explain_cholesky_failure(-covariance_of(table))),
+    **{
+        f"loss, {name}": lambda table, made=made: made(table)(table).detach()
+        for name, made in STRUCTURED.items()
+    },
+}
 
 
 def test_ctrl_c_in_the_first_record_waits_for_its_end(tmp_path, monkeypatch, python_handles_ctrl_c):
@@ -126,9 +198,75 @@ def test_a_figure_of_the_benchmarks_is_closed(tmp_path, monkeypatch):
     assert not plt.fignum_exists(fig.number)
 
 
-@pytest.mark.parametrize("kind", [CrossoverRecord, Exercise, _Call, _Rule])
+@contextlib.contextmanager
+def wide_by_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "dtype"),
+    [(partial(torch.device, "meta"), torch.float64), (wide_by_default, torch.float32)],
+    ids=["nowhere", "wide"],
+)
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_what_is_made_beside_the_data_is_of_their_kind(asked, defaults, dtype):
+    """Whatever torch takes where nobody says: a device that holds no numbers, another dtype."""
+    table = TABLE.to(dtype)
+    expected = asked(table)
+    with defaults():
+        found = asked(table)
+    if isinstance(expected, str):
+        assert found == expected
+    else:
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("make", STRUCTURED.values(), ids=STRUCTURED)
+def test_what_a_fit_makes_beside_the_data_is_of_their_kind(make):
+    one, other = make(TABLE), make(TABLE)
+    expected = fit(one, TABLE + 1.0)
+    with torch.device("meta"):
+        found = fit(other, TABLE + 1.0)
+    torch.testing.assert_close(found.loss, expected.loss, rtol=0, atol=0)
+    torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(CrossoverRecord, Exercise, _Call, _Rule),
+        *(CholeskyFinding, CholeskyReport, LowRankCovariance, StructuredHistory, Run),
+    ],
+)
 def test_what_is_made_once_does_not_change(kind):
     assert kind.__dataclass_params__.frozen
+
+
+def test_what_holds_tensors_is_equal_to_itself_alone():
+    """Tensors cannot be compared in one word, and have no hash of their contents."""
+    covariances = [LowRankCovariance(TABLE[0], TABLE[:2].mT, TABLE[1].exp()) for _ in range(2)]
+    histories = [fit(STRUCTURED["diagonal"](TABLE), TABLE, max_steps=1) for _ in range(2)]
+    for one, other in (covariances, histories):
+        assert one == one
+        assert one != other
+        assert len({one, other}) == 2
+
+
+def test_defaults_are_those_of_the_docstrings():
+    assert structured_fit.MOST_STEPS == 1000
+    assert inspect.signature(factor_analysis).parameters["n_starts"].default == 20
+    assert StructuredHistory.__dataclass_fields__["n_parameters"].default == 0
+    truth = Gaussian(TABLE[0], factor_of(TABLE))
+    for found, expected in zip(
+        [*distance_band(9, 2, repeats=40), *draw_estimates(truth, 9, 2)],
+        [*distance_band(9, 2, repeats=40, seed=0), *draw_estimates(truth, 9, 2, seed=0)],
+        strict=True,
+    ):
+        assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("timed", [measure_crossover, median_seconds])

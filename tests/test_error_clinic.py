@@ -7,7 +7,6 @@ import re
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_output
 from prose_numbers import ANSI, output_text
 from store_notebooks import code_cells, tags
 from test_error_finder import ENTRIES
@@ -147,30 +146,3 @@ def test_the_page_of_errors_has_every_message_of_the_clinic():
         # The number of the batch element and of the minor are those of the case.
         said = re.sub(r"leading minor of order \d", "leading minor of order 2", said)
         assert any(re.match(pattern, said) for pattern in patterns), said
-
-
-def failing(said: str) -> NotebookNode:
-    """A cell that raises, stored as if it had said so."""
-    trace = f"\x1b[31mValueError\x1b[39m: {said}"
-    error = new_output("error", ename="ValueError", evalue=said, traceback=[trace])
-    return new_code_cell(
-        "raise ValueError('no factor')", metadata={"tags": [RAISES]}, outputs=[error]
-    )
-
-
-def test_a_declared_error_is_compared_and_the_cells_after_it_run(sandbox, write_notebook):
-    sandbox.copy_helpers()
-    cells = [
-        new_code_cell("from helpers import shorten_errors\n\nshorten_errors()"),
-        failing("no factor"),
-        failing("another message"),
-        new_code_cell("1 / 1", metadata={"tags": [RAISES]}, outputs=failing("no factor").outputs),
-        new_code_cell("print(1)", outputs=[new_output("stream", name="stdout", text="1\n")]),
-    ]
-    for count, cell in enumerate(cells, start=1):
-        cell.execution_count = count
-    path = write_notebook(sandbox.notebooks / "00_tiny.ipynb", *cells)
-    said = sandbox.nbval([path], "-rA").stdout
-    results = re.findall(r"^(PASSED|FAILED) .*::Cell (\d)", said, re.MULTILINE)
-    assert [number for outcome, number in results if outcome == "FAILED"] == ["2", "3"], said
-    assert "'no factor', stored was 'another message'" in said

@@ -80,11 +80,6 @@ def parts(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-MISTAKES = [
-    pytest.param(number, sentence, id=f"{number}-{index}")
-    for number, exercise in EXERCISES.items()
-    for index, sentence in enumerate(exercise.mistakes)
-]
 FUNCTIONS = [number for number, exercise in EXERCISES.items() if callable(exercise.solution)]
 OF_TENSORS = [number for number in FUNCTIONS if tensors(EXERCISES[number].cases)]
 TUPLES = [n for n, exercise in EXERCISES.items() if isinstance(results(exercise)[0], tuple)]
@@ -95,7 +90,6 @@ every_exercise = pytest.mark.parametrize("number", EXERCISES)
 every_function = pytest.mark.parametrize("number", FUNCTIONS)
 every_answer_of_numbers = pytest.mark.parametrize("number", NUMBERS)
 every_part = pytest.mark.parametrize(("number", "part"), PARTS)
-every_mistake = pytest.mark.parametrize(("number", "sentence"), MISTAKES)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
 
@@ -159,11 +153,12 @@ def test_the_solution_passes(number):
     assert exercise.diagnose(exercise.solution) == (True, exercise.praise)
 
 
-@every_mistake
-def test_each_mistake_gets_its_own_sentence(number, sentence):
+@every_exercise
+def test_each_mistake_gets_its_own_sentence(number):
     # Its own: the first sentence that fits is given, so a mistake that looks like another fails.
     exercise = EXERCISES[number]
-    assert exercise.diagnose(exercise.mistakes[sentence]) == (False, sentence)
+    for sentence, mistake in exercise.mistakes.items():
+        assert exercise.diagnose(mistake) == (False, sentence)
 
 
 @every_exercise
@@ -437,10 +432,11 @@ def test_check_prints_that_the_solution_passed(number, capsys):
     assert_printed(capsys.readouterr().out, f"Exercise {number} passed: {exercise.praise}")
 
 
-@every_mistake
-def test_check_prints_what_is_wrong(number, sentence, capsys):
-    check(number, EXERCISES[number].mistakes[sentence])
-    assert_printed(capsys.readouterr().out, f"Exercise {number} open: {sentence}")
+@every_exercise
+def test_check_prints_what_is_wrong(number, capsys):
+    for sentence, mistake in EXERCISES[number].mistakes.items():
+        check(number, mistake)
+        assert_printed(capsys.readouterr().out, f"Exercise {number} open: {sentence}")
 
 
 def checked_numbers(cell: NotebookNode) -> list[str]:

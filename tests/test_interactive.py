@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import math
@@ -16,7 +15,6 @@ from types import SimpleNamespace
 
 import ipywidgets as widgets
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
@@ -63,6 +61,19 @@ shared = cache(new)  # for tests that do not move it
 
 
 @cache
+def opened(name: str) -> tuple[InteractivePicture, dict[str, object]]:
+    picture = new(name)
+    return picture, {key: control.value for key, control in picture.controls.items()}
+
+
+def movable(name: str) -> InteractivePicture:
+    """One picture for all tests that move it, each time as it opens."""
+    picture, first = opened(name)
+    picture.move(**first)
+    return picture
+
+
+@cache
 def mse_scene() -> mse_descent.MseDescentScene:
     return mse_descent.MseDescentScene()
 
@@ -99,7 +110,7 @@ def test_all_pictures_of_the_course_are_here():
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_one_step_of_each_slider_changes_the_picture_and_its_words(name):
-    picture = new(name)
+    picture = movable(name)
     for key, control in picture.controls.items():
         png, words = picture.image.value, picture.words
         picture.move(**{key: neighbour(control)})
@@ -133,7 +144,7 @@ def test_a_picture_is_shown_and_said(name, tmp_path):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_what_stands_for_a_picture_on_paper_is_always_the_same(name):
-    sentence = new(name)._repr_mimebundle_()["text/plain"]
+    sentence = movable(name)._repr_mimebundle_()["text/plain"]
     assert sentence == shared(name)._repr_mimebundle_()["text/plain"]
     assert "JupyterLab" in sentence
     assert "figure above" in sentence
@@ -149,25 +160,6 @@ def test_every_notebook_sentence_is_the_one_of_today(name):
         for output in cell.outputs
     ]
     assert stored == [shared(name).still]
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_moves_there_and_back_leave_the_same_picture_and_keep_nothing(name):
-    picture, figures = new(name), plt.get_fignums()
-    png, words = picture.image.value, picture.words
-    first = {key: control.value for key, control in picture.controls.items()}
-    moves = list(command.random_moves(picture, 10))
-    for move in moves:  # what is computed once is computed now
-        move()
-    gc.collect()
-    objects = len(gc.get_objects())
-    for move in moves:
-        move()
-    gc.collect()
-    assert len(gc.get_objects()) < objects + len(moves)  # less than one a move
-    picture.move(**first)
-    assert (picture.image.value, picture.words) == (png, words)
-    assert plt.get_fignums() == figures
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -207,14 +199,14 @@ def test_a_value_that_a_control_lacks_is_told_and_none_is_moved(values, error, w
 
 
 def test_the_ends_of_a_slider_and_an_option_are_values_that_it_has():
-    picture = new("explore_step")
+    picture = movable("explore_step")
     for values in ({"correlation": 0.0, "length": 5.0}, {"correlation": 0.95, "length": 0.001}):
         picture.move(**values)
         assert {key: control.value for key, control in picture.controls.items()} == values
 
 
 def test_the_words_beside_a_picture_follow_a_move():
-    picture = new("explore_step")
+    picture = movable("explore_step")
     words = picture.move(correlation=0.5)
     assert "correlation 0.50" in words
     assert picture.image.tooltip == picture.words == words
@@ -337,7 +329,7 @@ def test_a_scene_says_what_it_lacks():
 
 @pytest.mark.parametrize("values", [(1.0, 2.0, 0.35), (4.0, 0.1, -0.95), (0.1, 4.0, 0.95)])
 def test_the_ellipse_its_box_and_the_numbers_are_those_of_the_factor(values):
-    picture = helpers.explore_ellipse()
+    picture = movable("explore_ellipse")
     words = picture.move(**dict(zip(picture.controls, values, strict=True)))
     first, second, correlation = values
     off = correlation * math.sqrt(first * second)
@@ -377,7 +369,7 @@ def test_the_ellipse_its_box_and_the_numbers_are_those_of_the_factor(values):
     ],
 )
 def test_the_words_say_how_the_ellipse_lies(values, words):
-    picture = helpers.explore_ellipse()
+    picture = movable("explore_ellipse")
     assert words in picture.move(**dict(zip(picture.controls, values, strict=True)))
 
 
@@ -466,7 +458,7 @@ def test_the_left_step_leaves_the_cone_and_the_right_one_never():
 
 
 def test_a_negative_variance_is_drawn_along_its_eigenvector():
-    picture = new("explore_step")
+    picture = movable("explore_step")
     picture.move(length=5.0, correlation=0.3)
     start = torch.linalg.cholesky(torch.tensor([[1.0, 0.3], [0.3, 1.0]], dtype=torch.float64))
     covariance, _ = written_out(start, 5.0)
@@ -670,18 +662,6 @@ def test_the_levels_are_those_that_notebook_4_prints():
         assert round(levels[float(rate), int(size)], 2) == pytest.approx(float(level), abs=0.0051)
 
 
-def test_a_recorded_run_can_be_made_again():
-    (recorded,) = (run for run in noise_floor.load_runs() if run[:2] == (0.1, 256))
-    with unusual_state() as state:
-        again = noise_floor.make_run(0.1, 256)
-        assert torch.equal(torch.get_rng_state(), state)
-    # Written with three digits; on another processor training may end in another fifth one.
-    assert again.gap == pytest.approx(recorded.gap, rel=0.01)
-    assert again.level == pytest.approx(recorded.level, rel=0.01)
-    assert again.step == recorded.step
-    assert again.falling == recorded.falling
-
-
 def test_the_batch_sizes_are_the_only_ticks_of_their_axis():
     levels = noise_floor.NoiseFloorScene().axes[1]
     assert levels.get_xticks().tolist() == list(noise_floor.BATCH_SIZES)
@@ -689,7 +669,7 @@ def test_the_batch_sizes_are_the_only_ticks_of_their_axis():
 
 
 def test_the_picture_shows_the_run_that_is_chosen():
-    picture = helpers.explore_noise_floor()
+    picture = movable("explore_noise_floor")
     words = picture.move(rate=0.03, batch_size=128)
     (run,) = (run for run in noise_floor.load_runs() if run[:2] == (0.03, 128))
     assert list(picture.scene.curve.get_ydata()) == run.gap
@@ -706,7 +686,7 @@ def test_a_gap_that_falls_is_told_from_one_that_stays():
 
 
 def test_a_run_that_is_still_falling_is_not_called_a_floor():
-    picture = helpers.explore_noise_floor()
+    picture = movable("explore_noise_floor")
     assert "is still falling, at 1.6" in picture.move(rate=0.001)
     words = picture.move(rate=0.1)
     assert "stays at about 7.5 sampling errors" in words
@@ -810,6 +790,6 @@ def test_the_command_records_every_run(monkeypatch, tmp_path):
 
 
 def test_the_colours_are_those_of_the_figures():
-    scene = helpers.explore_ellipse().scene
+    scene = shared("explore_ellipse").scene
     assert scene.ellipse.get_color() == COLORS["truth"]
     assert scene.factor_texts[0].get_color() == COLORS["estimate"]

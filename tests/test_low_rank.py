@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_li
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
-from strategies import DTYPES, correlated_samples, random_samples, seeds
+from strategies import DTYPES, correlated_samples, eps, random_samples, seeds
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
@@ -27,7 +28,16 @@ from helpers import (
     n_free_parameters,
     probabilistic_pca,
 )
-from helpers.low_rank import FLOOR, _best_loadings, _profiled, _root, low_rank_nll
+from helpers.low_rank import (
+    FLOOR,
+    _best_loadings,
+    _newton,
+    _newton_step,
+    _profiled,
+    _root,
+    _starts,
+    low_rank_nll,
+)
 
 DIGITS = load_digits().data
 LINNERUD = load_linnerud()
@@ -176,6 +186,15 @@ def test_derivatives_of_the_profile_are_those_of_finite_differences(seed, rank):
         torch.testing.assert_close(hessian[i], numerical, rtol=1e-6, atol=1e-6)
 
 
+def test_where_a_factor_is_as_good_as_the_rest_its_curvature_is_a_number():
+    """Equal eigenvalues at the edge of the factors: an exchange of axes costs nothing."""
+    _, gradient, hessian = _profiled(torch.eye(3).double(), -torch.ones(3).double(), 1)
+    assert gradient.isfinite().all()
+    assert hessian.isfinite().all()
+    found = factor_analysis(population(torch.eye(3, dtype=torch.float64)), 1)
+    torch.testing.assert_close(found.covariance_matrix, torch.eye(3).double(), rtol=1e-6, atol=1e-6)
+
+
 @given(seed=seeds, rank=st.integers(1, 3), level=st.sampled_from([-2.0, 0.0, 1.5]))
 def test_the_profile_is_the_loss_at_the_best_loadings(seed, rank, level):
     """Also where own variances are so large that a factor is better left out."""
@@ -193,6 +212,72 @@ def test_the_profile_is_the_loss_at_the_best_loadings(seed, rank, level):
     for change in (0.9, 1.1):
         other = low_rank_nll(statistics, zero, change * loadings, log_own.exp()).item()
         assert other >= profiled - 1e-11
+
+
+def test_starts_are_those_of_the_docstring():
+    """Probabilistic PCA, Joereskog's (1 - k/2d) / r^ii, and from there some variables explained."""
+    data = DATA["standardised wine"][:, :5]
+    correlation = torch.from_numpy(np.corrcoef(data.T))
+    first, second, *others = _starts(correlation, 2)
+    noise = PCA(2, svd_solver="full").fit(data).noise_variance_ * 177 / 178
+    np.testing.assert_allclose(first.exp(), [noise] * 5, rtol=1e-12)
+    left = 1 / np.linalg.inv(correlation.numpy()).diagonal()
+    np.testing.assert_allclose(second.exp(), 0.8 * left, rtol=1e-12)
+    rising = np.argsort(left).tolist()
+    for explained, start in zip([rising[:2], *([i] for i in rising)], others, strict=True):
+        found = start.exp()
+        assert found[explained].tolist() == pytest.approx([1e-4] * len(explained), rel=1e-12)
+        free = [i for i in range(5) if i not in explained]
+        assert torch.equal(start[free], second[free])
+
+
+def test_starts_stay_between_the_floor_and_the_whole_variance():
+    factor = torch.tensor([1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
+    same = torch.outer(factor, factor)
+    for start in _starts(same, 1):  # nothing is left of any variable
+        assert math.log(10 * FLOOR) - 1e-9 <= start.min() <= start.max() <= 0
+        assert start.isfinite().all()
+    # A tenth of noise leaves 0.1 (0.1 + 4 x 0.9) / (0.1 + 3 x 0.9), by Sherman and Morrison.
+    second = list(_starts(same, 1))[1].exp()
+    torch.testing.assert_close(second, torch.full((4,), 0.875 * 0.37 / 2.8).double())
+    first, second, *_ = _starts((1 - 1e-9) * same + 1e-9 * torch.eye(4).double(), 1)
+    torch.testing.assert_close(first.exp(), torch.full((4,), 1e-5).double())
+    torch.testing.assert_close(second.exp(), torch.full((4,), 1e-5).double())
+
+
+def test_a_newton_step_solves_for_what_is_free_and_goes_downhill():
+    turn = torch.linalg.qr(random_samples(4, 4, seed=1)).Q
+    gradient = 0.1 * random_samples(4, seed=2)
+    held = torch.tensor([False, True, False, False])
+    convex = turn @ torch.diag(torch.tensor([0.5, 1.0, 2.0, 4.0]).double()) @ turn.mT
+    step = _newton_step(gradient, convex, held)
+    assert step[1] == 0
+    torch.testing.assert_close(convex[~held][:, ~held] @ step[~held], -gradient[~held])
+    # Where the curvature is negative, as far as the same curvature upwards would lead.
+    nobody = torch.zeros(4, dtype=torch.bool)
+    signs = torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
+    sizes = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float64)
+    saddle, bowl = (turn @ torch.diag(each) @ turn.mT for each in (signs * sizes, sizes))
+    step = _newton_step(gradient, saddle, nobody)
+    torch.testing.assert_close(step, -torch.linalg.solve(bowl, gradient))
+    # Never further than e^2 in a variance, and then in the same direction.
+    for size in (1e3, -1e3):
+        far = _newton_step(size * gradient, bowl, nobody)
+        assert far.abs().max().item() == pytest.approx(2.0, rel=1e-12)
+        torch.testing.assert_close(far / far.norm() * math.copysign(1, size), step / step.norm())
+    flat = _newton_step(gradient, torch.zeros(4, 4).double(), nobody)
+    torch.testing.assert_close(flat, -2 * gradient / gradient.abs().max())
+
+
+def test_a_variance_comes_off_its_floor_where_that_fits_better_and_stays_where_not():
+    """With one factor iris has a single maximum, at which the length of the petal is explained."""
+    root = _root(torch.from_numpy(np.corrcoef(DATA["iris"].T)))
+    ends = []
+    for level in (math.log(FLOOR), -3.0, 0.0):
+        end, loss = _newton(root, torch.full((4,), level, dtype=torch.float64), 1)
+        assert (end <= math.log(FLOOR)).tolist() == [False, False, True, False]
+        ends.append(loss)
+    assert max(ends) - min(ends) < 1e-12
 
 
 def test_more_starts_are_never_worse_and_sometimes_better():
@@ -251,6 +336,24 @@ def test_equal_eigenvalues_leave_no_factor():
     assert found.n_free_parameters == 3 + 3 + 1
 
 
+@pytest.mark.parametrize(("roundings", "is_refused"), [(27, True), (34, False)])
+def test_what_lies_in_so_many_dimensions_but_for_rounding_is_refused(roundings, is_refused):
+    """Rounding is 4 d eps of the largest eigenvalue: here 4 times 5 times 1.5 roundings."""
+    sigma = roundings * eps(torch.float64) * torch.eye(5, dtype=torch.float64)
+    sigma[:2, :2] = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
+    if not is_refused:
+        assert probabilistic_pca(population(sigma), 2).cov_diag.min() > 0
+        return
+    with pytest.raises(ValueError, match="^data: expected samples with variance beyond 2 dim"):
+        probabilistic_pca(population(sigma), 2)
+
+
+def test_rows_that_are_all_the_same_are_refused():
+    for size in (1.0, -1e9):
+        with pytest.raises(ValueError, match="^data: expected rows that differ, got rows that are"):
+            probabilistic_pca(torch.full((9, 3), size, dtype=torch.float64), 1)
+
+
 # Both ------------------------------------------------------------------------------------------
 
 
@@ -296,11 +399,25 @@ def test_what_has_no_maximum_is_refused(estimator, data, rank, words):
         estimator(data, rank)
 
 
+@pytest.mark.parametrize("estimator", [factor_analysis, probabilistic_pca])
+def test_the_least_that_is_enough(estimator):
+    for data in (random_samples(9, 2), random_samples(3, 4)):
+        assert estimator(data, 1).cov_factor.shape == (data.shape[1], 1)
+    tiny = 3e-23 * random_samples(30, 3, dtype=torch.float32)  # its variance is below float32
+    with pytest.raises(ValueError, match=r"^data: expected variances that torch\.float32 can hold"):
+        estimator(tiny, 1)
+
+
 def test_columns_that_repeat_each_other_are_refused_where_they_leave_no_maximum():
     data = correlated_samples(30, 4)
     twice = torch.cat([data, 2 * data[:, :1]], dim=1)
     with pytest.raises(ValueError, match="linear combinations"):
         factor_analysis(twice, 1)
+    iris = torch.as_tensor(DATA["iris"])
+    both = torch.stack([iris, iris.clone()])  # of the first, one is explained entirely as it is
+    both[1, :, 3] = 2 * both[1, :, 0]
+    with pytest.raises(ValueError, match="^data: .* explain at most 1 entirely, got 2: but for"):
+        factor_analysis(both, 1)
     with pytest.raises(ValueError, match="constant column 4"):
         factor_analysis(torch.cat([data, 0 * data[:, :1]], dim=1), 1)
 
@@ -309,13 +426,14 @@ def test_columns_that_repeat_each_other_are_refused_where_they_leave_no_maximum(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("batch_shape", [(), (0,), (2,)])
+@pytest.mark.parametrize("batch_shape", [(), (0,), (3, 2)])
 def test_density_and_factor_are_those_of_the_covariance(batch_shape, dtype):
     factor = random_samples(*batch_shape, 5, 2, seed=1, dtype=dtype)
     own = random_samples(*batch_shape, 5, seed=2, dtype=dtype).exp()
     loc = random_samples(*batch_shape, 5, seed=3, dtype=dtype)
     value = random_samples(*batch_shape, 7, 5, seed=4, dtype=dtype)
     found = LowRankCovariance(loc, factor, own)
+    assert (found.dim, found.rank) == (5, 2)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-11
     kind = {"rtol": tolerance, "atol": tolerance}
     expected = log_prob(value, loc, torch.linalg.cholesky(found.covariance_matrix))
@@ -343,10 +461,44 @@ def test_a_tiny_variance_costs_no_digits(own):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-12, 1e12])
+@pytest.mark.parametrize("own", [1e-6, 1e-12, 1e-30, 1e-200])
+def test_as_many_tiny_variances_as_factors_cost_no_digits(own, unit):
+    """Those variables give the factors away: Woodbury's identity takes large numbers apart then."""
+    factor = -unit * random_samples(5, 2, seed=2).abs()
+    diagonal = unit * unit * random_samples(5, seed=3).exp()
+    diagonal[:2] = unit * unit * own
+    loc, value = unit * random_samples(5, seed=4), unit * random_samples(5, seed=5)
+    found = LowRankCovariance(loc, factor, diagonal).log_prob(value[None]).item()
+    with mpmath.workdps(300):
+        loadings = mpmath.matrix(factor.tolist())
+        sigma = loadings * loadings.T + mpmath.diag(diagonal.tolist())
+        left = mpmath.matrix(value.tolist()) - mpmath.matrix(loc.tolist())
+        distance = (left.T * mpmath.lu_solve(sigma, left))[0]
+        expected = -(5 * mpmath.log(2 * mpmath.pi) + mpmath.log(mpmath.det(sigma)) + distance) / 2
+    assert found == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.zeros(7, 4), r"value: expected shape \(..., n, 5\), got \(7, 4\)"),
+        (torch.zeros(7, 5).double(), "value: expected dtype float32 like loc"),
+        (torch.zeros(3, 7, 5), r"value: expected a batch shape that goes with \(2,\) of loc"),
+        (torch.full((7, 5), 1e38), "value, loc, cov_factor, cov_diag: expected numbers whose log"),
+    ],
+)
+def test_samples_that_do_not_fit_are_named(value, words):
+    made = LowRankCovariance(torch.zeros(2, 5), torch.ones(2, 5, 1), torch.ones(2, 5))
+    with pytest.raises(ValueError, match=f"^{words}"):
+        made.log_prob(value)
+
+
 def test_free_parameters_are_counted_without_rotations():
     zero, own = torch.zeros(6), torch.ones(6)
     made = LowRankCovariance(zero, torch.ones(6, 2), own)
     assert made.n_free_parameters == 6 + 12 - 1 + 6
+    assert isinstance(made.n_free_parameters, int)
     assert (made.dim, made.rank) == (6, 2)
     same = LowRankCovariance(zero, torch.ones(6, 2), own, is_isotropic=True)
     assert same.n_free_parameters == 6 + 12 - 1 + 1
@@ -365,7 +517,11 @@ def test_gradients_of_density_and_loss_are_those_of_finite_differences():
     [
         ({"cov_diag": torch.zeros(3)}, "cov_diag: expected variances above zero, got 0"),
         ({"cov_diag": -torch.ones(3)}, "cov_diag: expected variances above zero, got -1"),
+        ({"cov_diag": torch.tensor([2.0, -1.0, 1.0])}, "variances above zero, got -1"),
         ({"cov_diag": torch.ones(2)}, r"cov_diag: expected shape \(3,\)"),
+        ({"cov_diag": torch.ones(3).double()}, "cov_diag: expected dtype float32"),
+        ({"cov_factor": torch.ones(3, 0)}, r"cov_factor: expected shape \(..., d, k\)"),
+        ({"cov_factor": torch.ones(0, 1)}, r"cov_factor: expected shape \(..., d, k\)"),
         ({"loc": torch.ones(3).double()}, "loc: expected dtype float32"),
         ({"loc": torch.full((3,), math.nan)}, "loc: expected finite values"),
         ({"cov_factor": torch.ones(3)}, r"cov_factor: expected shape \(..., d, k\)"),
@@ -376,3 +532,16 @@ def test_parts_that_do_not_belong_together_are_refused(parts, words):
     good = {"loc": torch.zeros(3), "cov_factor": torch.ones(3, 1), "cov_diag": torch.ones(3)}
     with pytest.raises(ValueError, match=words):
         LowRankCovariance(**{**good, **parts})
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"is_heywood": torch.ones(3)}, "is_heywood: expected a Tensor of bool"),
+        ({"is_heywood": [True, False, True]}, "is_heywood: expected a Tensor of bool"),
+        ({"is_isotropic": "no"}, "is_isotropic: expected True or False"),
+    ],
+)
+def test_flags_are_true_or_false(part, words):
+    with pytest.raises(TypeError, match=f"^{words}"):
+        LowRankCovariance(torch.zeros(3), torch.ones(3, 1), torch.ones(3), **part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from helpers import (
     maximum_likelihood,
     natural_step,
 )
+from helpers.maps import _turning_signs
 
 MAPS = pytest.mark.parametrize(
     "scale_map", [made() for made in SCALE_MAPS.values()], ids=SCALE_MAPS
@@ -95,6 +97,8 @@ def test_as_many_numbers_as_a_covariance_has(scale_map):
     counts = [scale_map.n_parameters(d) for d in (1, 2, 3, 13)]
     expected = [1, 4, 9, 169] if isinstance(scale_map, ProductRoot) else [1, 3, 6, 91]
     assert counts == expected
+    large = scale_map.right_inverse(torch.eye(40).double())
+    torch.testing.assert_close(scale_map(large), torch.eye(40).double())
 
 
 @given(maps, dims, seeds, st.sampled_from(DTYPES), st.sampled_from(BATCH_SHAPES))
@@ -203,9 +207,9 @@ def test_nearly_singular(scale_map, sign):
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
-@pytest.mark.parametrize("left", [1e-4, 1e-9, 1e-12])
+@pytest.mark.parametrize("left", [1e-4, 1e-9, 1e-12, 1e-150])
 def test_a_correlation_near_one_keeps_all_digits(left, sign):
-    scale_tril = torch.tensor([[2.0, 0.0], [sign, left]]).double()
+    scale_tril = torch.tensor([[2.0, 0.0], [sign, left]], dtype=torch.float64)
     correlation = CorrelationCholesky()
     again = correlation(correlation.right_inverse(scale_tril))
     torch.testing.assert_close(again, scale_tril, rtol=2e-14, atol=0)
@@ -236,6 +240,22 @@ def test_scales_too_far_apart_are_refused_rather_than_lost(name, dtype, far):
     torch.testing.assert_close(CorrelationCholesky()(kept), scale_tril)
 
 
+@pytest.mark.parametrize(
+    ("share", "is_refused"), [(1.0, False), (-1.0, False), (1.1, True), (-1.1, True)]
+)
+def test_the_way_back_may_lose_half_of_the_digits_of_a_row(share, is_refused):
+    scale_map, scale_tril = ExpCholesky(), torch.diag(torch.tensor([1.0, 2.0, 3.0, 4.0]).double())
+    scale_tril[3, 0] = -5.0
+    scale_tril = scale_tril.repeat(2, 1, 1)
+    free = scale_map.right_inverse(scale_tril)
+    free[1, -1] = share * 9 * 2.0**-26  # L_43, in a row whose sizes sum to 9
+    if not is_refused:
+        scale_map._require_way_back(scale_tril, free)
+        return
+    with pytest.raises(ValueError, match="^scale_tril: .* scales are too far apart"):
+        scale_map._require_way_back(scale_tril, free)
+
+
 @MAPS
 def test_a_large_float32_factor_is_not_taken_for_an_overflow(scale_map):
     """Two entries of 3e38 add up to more than float32 holds, and each is a number."""
@@ -253,6 +273,29 @@ def test_axes_that_cayley_cannot_reach_are_turned(flips):
     # Far below what a nearly half turn would have.
     assert free[3:].abs().max() < 10
     torch.testing.assert_close(covariance_of(Spectral(), free), root @ root.mT)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_signs_of_axes_keep_every_pivot_of_cayley_at_one_or_more(dim):
+    """A pivot of I + V D is the ratio of two leading minors, each of them a determinant."""
+    axes = torch.linalg.qr(random_samples(20, 2, dim, dim, seed=6)).Q
+    signs = _turning_signs(axes)
+    assert set(signs.unique().tolist()) <= {-1.0, 1.0}
+    turned = torch.eye(dim).double() + axes * signs.unsqueeze(-2)
+    minors = [torch.linalg.det(turned[..., :k, :k]) for k in range(dim + 1)]
+    for before, after in pairwise(minors):
+        assert (after / before).min() > 1 - 1e-10
+
+
+@MAPS
+def test_a_batch_of_two_dimensions_is_its_elements(scale_map):
+    scale_tril = random_gaussian(4, (3, 2), seed=15).scale_tril
+    free = scale_map.right_inverse(scale_tril)
+    again = scale_map(free)
+    for index in np.ndindex(3, 2):
+        alone = scale_map.right_inverse(scale_tril[index])
+        torch.testing.assert_close(free[index], alone, rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(again[index], scale_map(alone), rtol=1e-9, atol=1e-10)
 
 
 @given(dims, seeds, st.sampled_from(BATCH_SHAPES))
@@ -380,6 +423,7 @@ def test_free_numbers_are_loaded_into_the_same_map_only(tmp_path):
     ours.assign(torch.zeros(2), torch.tensor([[2.0, 0.0], [0.5, 1.0]]))
     torch.save(ours.state_dict(), tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["scale._extra_state"].dtype == torch.uint8
     same = GaussianLikelihood(2, parametrization=ExpCholesky())
     same.load_state_dict(state)
     assert torch.equal(same.scale_tril, ours.scale_tril)
@@ -387,6 +431,9 @@ def test_free_numbers_are_loaded_into_the_same_map_only(tmp_path):
     with pytest.raises(ValueError, match="expected .* SoftplusCholesky, got those of ExpCholesky"):
         other.load_state_dict(state)
     assert torch.equal(other.scale_tril, torch.eye(2))
+    spoilt = {**state, "scale._extra_state": torch.tensor([255, 254], dtype=torch.uint8)}
+    with pytest.raises(ValueError, match="^state_dict: .* ExpCholesky, got those of \ufffd"):
+        same.load_state_dict(spoilt)
     del state["scale._extra_state"]  # of which map, nobody can tell
     with pytest.raises(RuntimeError, match="Missing key"):
         same.load_state_dict(state)
@@ -427,6 +474,12 @@ def test_the_default_is_the_exponential_map():
     assert torch.equal(ours.scale_tril, log_cholesky(free[:3], free[3:]))
 
 
+def test_without_checks_what_is_no_factor_is_assigned():
+    scale = MappedCholesky(ExpCholesky(), 2)
+    scale.assign(-torch.eye(2), validate_args=False)
+    assert scale.free[:2].isnan().all()  # the logarithm of -1
+
+
 @MAPS
 def test_what_is_assigned_is_there(scale_map):
     target = random_gaussian(3, seed=14)
@@ -447,15 +500,21 @@ def test_what_is_assigned_is_there(scale_map):
         (
             lambda: ExpCholesky()(torch.zeros(4)),
             ValueError,
-            ["free", "(..., 3)", "(..., 6)", "(4,)"],
+            ["free", "(..., 3) for 2 variables or (..., 6) for 3", "(4,)"],
         ),
         (lambda: ProductRoot()(torch.zeros(5)), ValueError, ["free", "(..., 4)", "(..., 9)"]),
-        (lambda: ExpCholesky()(torch.zeros(())), ValueError, ["free", "()"]),
+        (lambda: ExpCholesky()(torch.zeros(5)), ValueError, ["(..., 3) for 2", "(5,)"]),
+        (lambda: ExpCholesky()(torch.zeros(())), ValueError, ["(..., 1) for 1", "for 2", "()"]),
         (lambda: ExpCholesky()(torch.tensor([800.0])), ValueError, ["free", "float32", "positive"]),
         (lambda: ProductRoot()(torch.zeros(4)), ValueError, ["free", "got 0"]),
         (lambda: cholesky_of_root(torch.zeros(2, 2)), ValueError, ["root", "full rank"]),
         (lambda: cholesky_of_root(torch.ones(2, 2)), ValueError, ["root", "full rank"]),
         (lambda: cholesky_of_root(torch.zeros(2, 3)), ValueError, ["root", "(2, 3)"]),
+        (  # whose first row is longer than any number of float32
+            lambda: cholesky_of_root(torch.tensor([[3e38, 3e38], [3e38, -3e38]])),
+            ValueError,
+            ["root", "float32 can hold", "nan"],
+        ),
         (lambda: MappedCholesky("softplus", 2), TypeError, ["scale_map", "SoftplusCholesky()"]),
         (
             lambda: GaussianLikelihood(2, parametrization=SoftplusCholesky),
@@ -473,6 +532,11 @@ def test_what_is_assigned_is_there(scale_map):
             lambda: MappedCholesky(ExpCholesky(), 2, (2,)).assign(torch.eye(2).expand(5, 2, 2)),
             ValueError,
             ["scale_tril", "batch shape (2,)", "(5,)"],
+        ),
+        (
+            lambda: MappedCholesky(ExpCholesky(), 2).assign(torch.eye(3)),
+            ValueError,
+            ["scale_tril", "(..., 2, 2)", "(3, 3)"],
         ),
         (lambda: ScaleMap()(torch.zeros(3)), NotImplementedError, ["ScaleMap"]),
         (lambda: ScaleMap().right_inverse(torch.eye(2)), NotImplementedError, ["ScaleMap"]),

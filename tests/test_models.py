@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -170,7 +171,15 @@ def test_a_state_dict_makes_a_round_trip():
     assert model.double().covariance_matrix.dtype == torch.float64
 
 
-@pytest.mark.parametrize("kind", [CovarianceLearner, GaussianLikelihood])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        CovarianceLearner,
+        GaussianLikelihood,
+        partial(GaussianLikelihood, parametrization=SoftplusCholesky()),
+    ],
+    ids=["mse", "likelihood", "mapped"],
+)
 def test_a_model_is_made_where_it_is_asked_for(kind):
     """And not where torch.set_default_device says: here it names one that holds no numbers."""
     with torch.device("meta"):
@@ -230,6 +239,10 @@ def test_what_cannot_be_trained_is_named():
         require_trainable(model)
     with pytest.raises(TypeError, match=r"^model: expected a CovarianceLearner .* got Linear$"):
         require_trainable(torch.nn.Linear(2, 2))
+    for scale_map, name in ((None, "log_diagonal"), (SoftplusCholesky(), "free")):
+        model = GaussianLikelihood(2, parametrization=scale_map).half()
+        with pytest.raises(ValueError, match=f"^model: {name}: expected dtype float32 or"):
+            require_trainable(model)
 
 
 def test_a_failed_assignment_changes_nothing():

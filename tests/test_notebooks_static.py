@@ -406,7 +406,7 @@ def numbers_in_prose_come_from_cells(notebook: NotebookNode) -> list[str]:
 def test_the_core_notebooks_are_numbered_from_one():
     """The others stand on them alone, and each has the number that the curriculum gives it."""
     numbers = [path.name[:3] for path in NOTEBOOKS]
-    core = max(plan.last_notebook for plan in PLANS.values())
+    core = len(PLANS["day"].notebooks)
     assert numbers[:core] == [f"{number:02d}_" for number in range(1, core + 1)]
     assert all(re.fullmatch(r"\d\d_", number) for number in numbers)
     assert len(set(numbers)) == len(numbers)
@@ -450,7 +450,7 @@ def drawn_figures() -> dict[str, list[bytes]]:
 def stored_figures(folder: Path = FIGURES) -> dict[str, bytes]:
     """The files of the notebooks' figures, by name."""
     stored = {path.name: path.read_bytes() for path in sorted(folder.glob("*"))}
-    # Others are drawn elsewhere: tests/test_benchmarks.py and tests/test_readme_pictures.py.
+    # Others are drawn elsewhere: test_readme_pictures.py and trust/test_benchmarks_at_work.py.
     return {name: png for name, png in stored.items() if not name.startswith(("bench_", "fit."))}
 
 

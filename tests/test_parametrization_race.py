@@ -35,6 +35,7 @@ def test_the_record_says_what_it_was_made_with():
     assert record["command"] == "python -m helpers.parametrization_race --out FILE"
     assert record["columns"] == list(Run.__dataclass_fields__)
     assert record["end"] == "a gap of 0.01 p/2N, or 30000 and 5000 steps"
+    assert race.LIMITS == {"Adam": 30_000, "L-BFGS": 5_000}
 
 
 # Notebook 06 compares the other short runs of Adam, on iris, with the record. On raw wine all runs
@@ -117,11 +118,25 @@ def test_the_command_writes_a_record_that_can_be_read(tmp_path, monkeypatch, cap
     runs = [Run("softplus", "iris", "raw", "Adam", 7, 0.00123456), load_race()[0]]
     monkeypatch.setattr(race, "run_all", lambda: iter(runs))
     before = torch.get_num_threads()
-    path: Path = tmp_path / "new" / "record.json"
-    race.main(["--out", str(path)])
+    torch.set_num_threads(2)
+    path: Path = tmp_path / "new" / "folder" / "record.json"
+    for _ in range(2):  # into a folder that is not there, and then is
+        race.main(["--out", str(path)])
+    assert torch.get_num_threads() == 1
     torch.set_num_threads(before)
     assert load_race(path) == [Run("softplus", "iris", "raw", "Adam", 7, 0.00123), runs[1]]
     assert "evaluations=7" in capsys.readouterr().out
+
+
+def test_the_command_says_what_it_wants(capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        race.main([])
+    assert "required: --out" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="^0$"):
+        race.main(["--help"])
+    said = capsys.readouterr().out
+    for words in ("python -m helpers.parametrization_race", "Run the whole race", "file to write"):
+        assert words in said
 
 
 def test_all_runs_are_run(monkeypatch):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,17 @@ import torch
 import torch.distributed as dist
 
 from helpers import bad_disk, scaling
-from helpers.scaling import Measured, fit_ring, load_scaling, ring_terms, torchrun, wait_for
+from helpers.scaling import (
+    Measured,
+    fit_ring,
+    free_port,
+    load_scaling,
+    ring_terms,
+    start_python,
+    start_ranks,
+    wait_for,
+    wait_for_ranks,
+)
 
 
 @pytest.fixture
@@ -100,20 +112,68 @@ def test_messages_and_work_are_timed_in_a_group(group, tmp_path):
 # Starting ranks ----------------------------------------------------------------------------------
 
 
-def test_ranks_are_started_as_a_terminal_would(monkeypatch, tmp_path):
+def test_a_program_is_started_where_it_finds_the_course(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "Popen", lambda command, **how: (command, how))
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
-    command, how = torchrun("-m some.module 'a file' --out b", tmp_path, ranks=3, restarts=2)
-    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    assert command[-5:] == ["-m", "some.module", "a file", "--out", "b"]
-    told = " ".join(command)
-    assert "--nproc-per-node 3 --max-restarts 2" in told
-    assert "127.0.0.1:0" in told
+    command, how = start_python("-m some.module 'a file'\n  --out b", tmp_path, OWN=1)
+    assert command == [sys.executable, "-m", "some.module", "a file", "--out", "b"]
     assert how["cwd"] == tmp_path
     root = str(Path(scaling.__file__).parents[1])
     assert how["env"]["PYTHONPATH"] == f"{root}{os.pathsep}elsewhere"
-    # Else a second life may meet the addresses of the first one.
-    assert how["env"]["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] == "1"
+    assert how["env"]["OMP_NUM_THREADS"] == how["env"]["OWN"] == "1"
+    assert how["env"].items() >= os.environ.items() - {("PYTHONPATH", "elsewhere")}
+
+
+def test_ranks_are_told_their_number_how_many_there_are_and_where_to_meet(monkeypatch, tmp_path):
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **how: (command, how))
+    started = start_ranks("fit.py --out 'a file'", tmp_path, ranks=3)
+    assert [command for command, _ in started] == [
+        [sys.executable, "fit.py", "--out", "a file"]
+    ] * 3
+    told = [how["env"] for _, how in started]
+    assert [each["RANK"] for each in told] == ["0", "1", "2"]
+    assert {each["WORLD_SIZE"] for each in told} == {"3"}
+    assert {each["MASTER_ADDR"] for each in told} == {"127.0.0.1"}
+    (port,) = {each["MASTER_PORT"] for each in told}
+    assert 1024 < int(port) < 65536
+    assert all(how["cwd"] == tmp_path for _, how in started)
+    assert told[0]["OMP_NUM_THREADS"] == "1"
+    assert told[0]["PYTHONPATH"].startswith(str(Path(scaling.__file__).parents[1]))
+
+
+def test_nobody_listens_at_a_free_port():
+    port = free_port()
+    with socket.socket() as caller:
+        assert caller.connect_ex(("127.0.0.1", port)) != 0
+    with socket.create_server(("127.0.0.1", port)):
+        assert free_port() != port
+
+
+def test_what_the_first_rank_said_is_returned_once_all_have_ended():
+    jobs = [python("print('a')"), python("import time; time.sleep(0.2); print('b')")]
+    assert wait_for_ranks(jobs) == "a\n"
+    assert all(job.returncode == 0 for job in jobs)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_rank_that_fails_raises_at_once_and_nobody_is_left_waiting(failing):
+    jobs = [python("import time; time.sleep(60)") for _ in range(2)]
+    jobs.insert(failing, python("import sys; sys.stderr.write('why'); sys.exit(3)"))
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match=r"ended with 3:\nwhy$"):
+        wait_for_ranks(jobs)
+    assert time.monotonic() - start < 30
+    assert all(job.poll() for job in jobs)
+
+
+def test_ranks_that_do_not_end_are_ended():
+    jobs = [python("import time; time.sleep(60)") for _ in range(2)]
+    with pytest.raises(subprocess.TimeoutExpired):
+        wait_for_ranks(jobs, timeout=0.2)
+    for job in jobs:
+        assert job.wait(10) != 0
+        job.stdout.close()
+        job.stderr.close()
 
 
 def test_what_a_program_said_is_returned():
@@ -121,7 +181,7 @@ def test_what_a_program_said_is_returned():
 
 
 def test_a_program_that_fails_raises_with_the_end_of_its_log():
-    with pytest.raises(RuntimeError, match=r"torchrun ended with 3:\n(?s:.*)why$"):
+    with pytest.raises(RuntimeError, match=r"a process ended with 3:\n(?s:.*)why$"):
         wait_for(python("import sys; sys.stderr.write('why'); sys.exit(3)"))
 
 

@@ -194,7 +194,7 @@ def test_what_is_installed_is_what_is_pinned():
 def test_helpers_come_from_this_checkout():
     """The editable installation holds from any folder, with a clean PYTHONPATH."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    code = "import helpers; print(helpers.__file__)"
+    code = "import importlib.util as found; print(found.find_spec('helpers').origin)"
     command = [sys.executable, "-c", code]
     said = subprocess.run(command, cwd=ROOT.parent, env=clean, capture_output=True, check=True)
     assert Path(said.stdout.decode().strip()) == ROOT / "helpers" / "__init__.py"

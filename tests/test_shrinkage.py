@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,7 @@ DATA = {
     "digits": load_digits().data,  # of rank 61 in 64 dimensions
     "linnerud": load_linnerud().data,
     "fewer rows than columns": np.random.default_rng(0).normal(size=(7, 20)),
+    "two columns": load_iris().data[:9, :2],
     "two rows": np.random.default_rng(1).normal(size=(2, 5)),
     "one column": np.random.default_rng(2).normal(size=(9, 1)),
 }
@@ -118,6 +121,36 @@ def test_two_rows_say_nothing_of_the_sampling_variance():
 def test_a_shrinkage_is_from_0_to_1(share):
     with pytest.raises(ValueError, match="shrinkage: expected a number from 0 to 1"):
         shrunk_covariance(torch.eye(2, dtype=torch.float64).expand(2, 2, 2), share)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "shrinkage", "words"),
+    [
+        (torch.eye(2), torch.tensor([0.1, 0.2]), "expected batch shape () or one that"),
+        (torch.eye(2).expand(2, 2, 2), torch.full((3,), 0.1), "expected batch shape (2,) or"),
+        (torch.eye(2), torch.tensor(0.1).double(), "expected dtype float32 like"),
+        (torch.eye(2), torch.tensor(torch.nan), "expected finite values"),
+        (torch.eye(2).expand(3, 2, 2), torch.tensor([0.5, 1.5, 2.0]), "from 0 to 1, got 1.5"),
+    ],
+)
+def test_a_shrinkage_that_does_not_go_with_the_covariance_is_named(covariance, shrinkage, words):
+    with pytest.raises(ValueError, match=f"^shrinkage: .*{re.escape(words)}"):
+        shrunk_covariance(covariance, shrinkage)
+
+
+@pytest.mark.parametrize("ours", [ledoit_wolf, oas])
+def test_a_mean_far_from_zero_costs_no_digit(ours):
+    """Quarters beside 2^50 are exact in float64, and their sums are not."""
+    data = (8 * random_samples(9, 3)).round() / 4
+    for found, expected in zip(ours(data + 2.0**50), ours(data), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_differences_beyond_float64_are_told():
+    data = torch.tensor([[1.7e308], [-1.7e308]], dtype=torch.float64)
+    for ours, _ in ESTIMATORS.values():
+        with pytest.raises(ValueError, match="^data: expected numbers whose differences float64"):
+            ours(data)
 
 
 @given(
@@ -296,6 +329,10 @@ def test_one_set_of_rows_goes_with_a_batch_of_priors():
     scales = torch.stack([PRIOR, 2 * PRIOR])
     found = inverse_wishart_map(data, scales, 3.0)
     assert torch.equal(found[1], inverse_wishart_map(data, 2 * PRIOR, 3.0))
+    square = scales.expand(2, 2, 3, 3)  # as many batches as elements, fewer than variables
+    assert torch.equal(inverse_wishart_map(data, square, 3.0), found.expand(2, 2, 3, 3))
+    with pytest.raises(ValueError, match=r"^scale: expected a batch shape .* \(3,\) of data, got"):
+        inverse_wishart_map(data.expand(3, 5, 3), scales, 3.0)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,14 @@ WIDTH, HEIGHT = 1280, 720
 SMALLEST_TEXT = 24 * HEIGHT / 700  # what is 24 pixels on a slide of 960 by 700
 SMALLEST_CODE = 20
 SMALLEST_FIGURE = 300  # of 720: lower ones would be strips
+SMALLEST_FORMULA = 20  # pixels of its em, as code
+WHOLE = {
+    name: PLANS[name].chosen(course_notebooks()) for name in ("day", "second-day", "scaling-out")
+}
 
 # For each slide what is wrong with it, in words: measured in the page, where the layout is known.
 # Slides lie on top of each other, each with its own box; all are laid out for the measurement.
-FAULTS = """([smallestText, smallestCode, smallestFigure]) => {
+FAULTS = """([smallestText, smallestCode, smallestFigure, smallestFormula]) => {
   const faults = [];
   const visible = el => el.getClientRects().length > 0;
   document.querySelectorAll(".slides > section").forEach((slide, i) => {
@@ -36,7 +40,9 @@ FAULTS = """([smallestText, smallestCode, smallestFigure]) => {
     const bottom = box.bottom - parseFloat(style.paddingBottom) * scale + 1;
     const right = box.right - parseFloat(style.paddingRight) * scale + 1;
     slide.querySelectorAll("*").forEach(el => {
-      if (!visible(el) || el.closest("aside, mjx-assistive-mml, svg")) return;
+      // Of a formula the whole counts: it may be wider than the box that holds it.
+      const inside = el.closest("svg") !== null && el.tagName !== "svg";
+      if (!visible(el) || inside || el.closest("aside, mjx-assistive-mml")) return;
       const rect = el.getBoundingClientRect();
       if (rect.bottom > bottom || rect.right > right || rect.top < box.top) {
         say(`${el.tagName} leaves the slide: ${el.textContent.trim().slice(0, 40)}`);
@@ -58,6 +64,11 @@ FAULTS = """([smallestText, smallestCode, smallestFigure]) => {
     slide.querySelectorAll(".math").forEach(formula => {
       if (!formula.querySelector("mjx-container")) say(`formula not set: ${formula.textContent}`);
       if (formula.querySelector("[data-mml-node=merror]")) say("formula with an error");
+      const svg = formula.querySelector("svg");
+      if (svg && visible(svg)) {
+        const perEm = 1000 * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+        if (perEm < smallestFormula * scale) say(`formula in ${perEm} px`);
+      }
     });
     slide.querySelectorAll("img").forEach(img => {
       if (!img.alt.trim()) say(`no alt text: ${img.src}`);
@@ -110,23 +121,31 @@ def opened(browser) -> Iterator[Callable[[Path], LocalPage]]:
 
 
 def faults(local: LocalPage) -> list[str]:
-    limits = [SMALLEST_TEXT, SMALLEST_CODE, SMALLEST_FIGURE]
+    limits = [SMALLEST_TEXT, SMALLEST_CODE, SMALLEST_FIGURE, SMALLEST_FORMULA]
     return local.left_the_machine + local.complaints + local.page.evaluate(FAULTS, limits)
 
 
 @pytest.mark.parametrize(
-    "notebook", PLANS["day"].chosen(course_notebooks()), ids=lambda path: path.stem
+    ("plan", "stem"), [(plan, path.stem) for plan, chosen in WHOLE.items() for path in chosen]
 )
-def test_a_deck_is_shown_without_a_fault(opened, decks, notebook):
-    """The plan of a day holds every slide there is; shorter ones are looked at below."""
-    (deck,) = [path for path in decks["day"] if path.stem == notebook.stem]
+def test_a_deck_is_shown_without_a_fault(opened, decks, plan, stem):
+    """These plans hold every slide there is; shorter ones are looked at below."""
+    (deck,) = [path for path in decks[plan] if path.stem == stem]
     local = opened(deck)
     assert faults(local) == []
-    assert local.page.locator("mjx-container").count() > 10
+    assert local.page.locator("mjx-container").count() > 5
     assert local.page.locator(".picture img").count() >= 5
 
 
-@pytest.mark.parametrize("plan", [name for name in PLANS if name != "day"])
+@pytest.mark.parametrize("plan", [*WHOLE, "term"])
+def test_the_welcome_of_a_whole_plan_is_shown_without_a_fault(opened, decks, plan):
+    assert decks[plan][0].stem == "00_welcome"
+    local = opened(decks[plan][0])
+    assert faults(local) == []
+    assert PLANS[plan].promise in local.page.locator(".promise").first.text_content()
+
+
+@pytest.mark.parametrize("plan", [n for n, p in PLANS.items() if n not in WHOLE and not p.weekly])
 def test_the_decks_of_a_shorter_plan_are_shown_without_a_fault(opened, decks, plan):
     assert [path.stem for path in decks[plan]] == [
         "00_welcome",
@@ -186,6 +205,12 @@ def test_the_speaker_sees_the_notes_in_a_window_of_their_own(opened, decks):
         ('class="math inline">\\(', 'class="plain">\\(', "raw formula"),
         ('class="math inline">\\(', 'class="math inline">\\(\\nonsense ', "formula with an error"),
         ('class="math inline">\\(', 'class="math inline">\\(\\frac{', "formula not set"),
+        ('class="math inline">', 'class="math inline" style="font-size: 9px">', "formula in "),
+        (
+            "</head>",
+            "<style>svg { min-width: 1300px !important }</style></head>",
+            "svg leaves the slide",
+        ),
         (' alt="', ' data-alt="', "no alt text"),
         ("assets/figures/01_three", "assets/figures/02_three", "picture not loaded"),
         ("assets/slides.css", "https://example.org/slides.css", "https://example.org"),

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import ast
 import inspect
+from types import SimpleNamespace
 
+import IPython
 import pytest
 
-from helpers import GaussianLikelihood, log_prob, natural_step, show_source, whiten
+from helpers import (
+    GaussianLikelihood,
+    log_prob,
+    natural_step,
+    shorten_errors,
+    show_source,
+    whiten,
+)
 from helpers.source import source_of
 
 
@@ -99,3 +108,19 @@ def test_display(monkeypatch):
     assert shown[0].data == f"```python\n{source_of(whiten)}\n\n\n{source_of(Sample)}\n```"
     show_source(whiten, docstring=True)
     assert shown[1].data == f"```python\n{inspect.getsource(whiten).rstrip()}\n```"
+
+
+def test_errors_are_shortened_in_a_notebook_and_nowhere_else(monkeypatch):
+    modes = []
+    shell = SimpleNamespace(InteractiveTB=SimpleNamespace(set_mode=modes.append))
+    for found in (None, shell):
+        monkeypatch.setattr(IPython, "get_ipython", lambda found=found: found)
+        shorten_errors()
+    assert modes == ["Minimal"]
+
+
+def test_what_cannot_be_shown_is_named():
+    with pytest.raises(TypeError, match="^things: expected at least one function or class, got"):
+        show_source()
+    with pytest.raises(TypeError, match="^docstring: expected True or False"):
+        show_source(whiten, docstring="no")

@@ -51,7 +51,8 @@ ALLOWED = {
     ("helpers/distributed/__init__.py", "importlib"): "what needs DDP, at its first use",
     ("helpers/distributed/__init__.py", "import_module"): "the same",
     ("helpers/source.py", "get_ipython"): "to show errors without their tracebacks",
-    ("helpers/scaling.py", "subprocess"): "ranks are started by torchrun, on this machine",
+    ("helpers/scaling.py", "subprocess"): "ranks are started, on this machine",
+    ("helpers/scaling.py", "socket"): "a free port, at which ranks of this machine meet",
     ("helpers/environment.py", "importlib"): "the installed version of each requirement",
     (
         "helpers/exercises/passes.py",

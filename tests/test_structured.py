@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize
+from scipy import fft, optimize, stats
 from sklearn.covariance import ShrunkCovariance
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import FactorAnalysis
 from sklearn.preprocessing import scale
-from strategies import DTYPES, correlated_samples, random_gaussian, random_samples, seeds
+from strategies import DTYPES, correlated_samples, eps, random_gaussian, random_samples, seeds
 from torch import Tensor
 
 from helpers import (
@@ -112,6 +114,7 @@ def test_new_models_are_where_they_say():
     variances = new.covariance_matrix.diagonal(dim1=-2, dim2=-1)
     torch.testing.assert_close(variances, torch.ones(2, 6).double())
     assert torch.linalg.matrix_rank(new.cov_factor).tolist() == [3, 3]
+    assert torch.equal(new.loc, torch.zeros(2, 6).double())
     assert LowRankLikelihood(400, 399).covariance_matrix.isfinite().all()
     assert shrunk().shrinkage.item() == pytest.approx(0.25)
     assert ShrinkageLikelihood(torch.eye(3)).shrinkage.item() == 0.5
@@ -128,6 +131,118 @@ def test_the_shrinkage_is_that_of_the_closed_form(seed, share):
     )
 
 
+def test_a_new_model_has_factors_of_different_shape():
+    """Cosines of rising frequency, the basis of the discrete cosine transform."""
+    new = LowRankLikelihood(6, 4, dtype=torch.float64)
+    cosines = fft.idct(np.eye(6), type=2, axis=0, norm="ortho")[:, :4]
+    expected = cosines * np.sqrt([6, 3, 3, 3]) * math.sqrt(0.02 / 4)
+    np.testing.assert_allclose(new.cov_factor.detach().numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("largest", "larger", "beyond"),
+    [
+        ((DiagonalLikelihood, 2**39), (DiagonalLikelihood, 2**39 + 1), 2),
+        ((LowRankLikelihood, 4, 2, (2**36,)), (LowRankLikelihood, 4, 2, (2**36 + 1,)), 16),
+        ((LowRankLikelihood, 4, 2, (4, 2**34)), (LowRankLikelihood, 2**38 + 1, 2), 4),
+    ],
+)
+def test_a_model_has_as_many_numbers_as_a_tensor_may_have(largest, larger, beyond):
+    with torch.device("meta"):  # which holds none of them
+        kind, *sizes = largest
+        assert kind(*sizes).loc.device.type == "meta"
+        kind, *sizes = larger
+        words = f"at most {2**40} parameters, got {2**40 + beyond}$"
+        with pytest.raises(ValueError, match=f"^dim, batch_shape: expected {words}"):
+            kind(*sizes)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: LowRankLikelihood(3, 3), "rank: expected a whole number from 1 to 2, got 3"),
+        (lambda: LowRankLikelihood(1, 1), "dim: expected a whole number at least 2, got 1"),
+        (lambda: DiagonalLikelihood(0), "dim: expected a whole number at least 1, got 0"),
+        (lambda: DiagonalLikelihood(2, (-1,)), "batch_shape: expected a whole number at least 0"),
+        (lambda: ShrinkageLikelihood(torch.zeros(2, 2)), "covariance_matrix: expected a variance"),
+        (
+            lambda: ShrinkageLikelihood(torch.stack([torch.eye(2), torch.zeros(2, 2)])),
+            "covariance_matrix: expected a variance above zero, got none",
+        ),
+        (
+            lambda: ShrinkageLikelihood(torch.full((2, 2), 1e308, dtype=torch.float64)),
+            "covariance_matrix: expected numbers whose eigenvalues float64 can hold",
+        ),
+        (
+            lambda: ShrinkageLikelihood(torch.eye(2), torch.zeros(3)),
+            r"loc: expected shape \(..., 2\), got \(3,\)",
+        ),
+        (
+            lambda: ShrinkageLikelihood(torch.eye(2), torch.tensor([0.0, math.inf])),
+            "loc: expected finite values",
+        ),
+        (
+            lambda: ShrinkageLikelihood(torch.eye(2), torch.zeros(2).double()),
+            "loc: expected dtype float32 like covariance_matrix",
+        ),
+        (
+            lambda: ShrinkageLikelihood(torch.eye(2).expand(3, 2, 2), torch.zeros(2, 2)),
+            r"loc: expected batch shape \(3,\) or one that",
+        ),
+    ],
+)
+def test_what_makes_no_model_is_named(call, words):
+    with pytest.raises(ValueError, match=f"^{words}"):
+        call()
+
+
+def test_one_mean_serves_a_batch_and_is_a_copy():
+    mean = torch.tensor([1.0, 2.0], requires_grad=True)
+    sample = torch.eye(2).repeat(3, 1, 1).requires_grad_()
+    model = ShrinkageLikelihood(sample, mean)
+    assert model.loc.tolist() == [[1.0, 2.0]] * 3
+    assert not any(buffer.requires_grad for buffer in model.buffers())
+    model.loc[0, 0] = 7.0
+    assert mean.tolist() == [1.0, 2.0]
+    assert [name for name, _ in model.named_parameters()] == ["logit_shrinkage"]
+    assert set(model.state_dict()) == {"loc", "eigenvalues", "eigenvectors", "logit_shrinkage"}
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (random_samples(5, 3), r"value: expected shape \(..., n, 4\)"),
+        (random_samples(5, 4, dtype=torch.float32), "value: expected dtype float64 like model"),
+        (random_samples(2, 5, 4), r"value: expected batch shape \(3,\) or one that"),
+        (
+            torch.full((5, 4), 1e300, dtype=torch.float64),
+            "value, and the model's parameters: expected",
+        ),
+    ],
+)
+def test_samples_that_do_not_fit_are_named(make, value, words):
+    with pytest.raises(ValueError, match=f"^{words}"):
+        make((3,)).log_prob(value)
+
+
+@every_model
+def test_a_loss_beyond_the_dtype_is_refused_unless_nothing_is_checked(make):
+    statistics = SufficientStatistics.from_data(1e150 * random_samples(5, 4))
+    model = make()
+    with torch.no_grad():
+        if make is shrunk:
+            model.eigenvalues.mul_(1e-200)
+        elif make is diagonal:
+            model.log_scale.sub_(300)
+        else:
+            model.cov_factor.mul_(1e-100)
+            model.log_cov_diag.sub_(460)
+    with pytest.raises(ValueError, match="^data, and the model's parameters: expected .* loss"):
+        model(statistics)
+    assert not model(statistics, validate_args=False).isfinite()
+
+
 def test_parameters_are_counted():
     assert DiagonalLikelihood(5).n_free_parameters == 10
     assert LowRankLikelihood(8, 2).n_free_parameters == 8 + 16 - 1 + 8
@@ -136,8 +251,15 @@ def test_parameters_are_counted():
 
 
 def test_what_all_have_in_common_says_nothing_of_a_structure():
-    with pytest.raises(NotImplementedError):
-        _ = StructuredLikelihood(3).covariance_matrix
+    bare = StructuredLikelihood(3, (2,))
+    assert (bare.dim, bare.batch_shape) == (3, (2,))
+    for name in ("covariance_matrix", "scale_tril", "n_free_parameters"):
+        with pytest.raises(NotImplementedError):
+            getattr(bare, name)
+    bare.loc = torch.zeros(2, 3)
+    for call in (bare, bare.log_prob):
+        with pytest.raises(NotImplementedError):
+            call(torch.zeros(5, 3))
 
 
 # Fits --------------------------------------------------------------------------------------------
@@ -202,6 +324,8 @@ def test_a_fit_is_stuck_when_no_element_of_its_batch_moves():
     assert not module._is_stuck(still[:20], tol=1e-10)
     assert module._is_stuck(still[:21], tol=1e-10)
     assert module._is_stuck(gaps, tol=1e-5)
+    moved = [*still[:25], still[0] + 1]
+    assert not module._is_stuck(moved, tol=1e-10)
 
 
 def test_the_gap_tells_a_local_maximum_from_the_best():
@@ -287,6 +411,202 @@ def test_one_set_of_rows_serves_a_batch():
     torch.testing.assert_close(model.loc[0], model.loc[1])
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+@every_model
+def test_the_first_row_of_a_history_is_the_model_as_it_came(make, unit):
+    """Each problem has coordinates of its own, and the loss is that of the model in all of them."""
+    data = unit * correlated_samples(30, 4) + unit
+    model = make((2,))
+    with torch.no_grad():
+        if make is shrunk:
+            model.eigenvalues.mul_(unit * unit)
+            model.loc.mul_(unit)
+        elif make is diagonal:
+            model.log_scale.add_(math.log(unit))
+        else:
+            model.cov_factor.mul_(unit)
+            model.log_cov_diag.add_(2 * math.log(unit))
+    before = model(data).detach()
+    history = fit(model, data, max_steps=1)
+    torch.testing.assert_close(history.loss[0], before, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(history.loss[-1], model(data).detach(), rtol=1e-9, atol=1e-9)
+    assert history.step.tolist() == [0, 1]
+
+
+@every_model
+def test_coordinates_of_a_problem_lead_back_to_the_model(make):
+    """Before a step is made; a loss alone could not tell a mean from its mirror image."""
+    model = make((2,))
+    statistics = module._as_wide(model, 3.0 + correlated_samples(30, 4))
+    with torch.no_grad():
+        values = module._problem_of(model, statistics).values()
+    for name, value in values.items():
+        torch.testing.assert_close(value, getattr(model, name).detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_fit_goes_on_until_the_last_of_a_batch_has_arrived():
+    data = correlated_samples(30, 4)
+    model = DiagonalLikelihood(4, (2,), dtype=torch.float64)
+    with torch.no_grad():
+        model.loc[0] = data.mean(0)
+        model.log_scale[0] = data.std(0, correction=0).log()
+    history = fit(model, data)
+    assert history.gap[0].min() < 1e-12
+    assert history.gap[-1].max() <= 1e-10
+
+
+def test_each_iteration_is_a_row_and_takes_its_time(monkeypatch):
+    made, kind = [], torch.optim.LBFGS
+
+    def remembered(*args, **kwargs):
+        made.append(kind(*args, **kwargs))
+        return made[0]
+
+    monkeypatch.setattr(torch.optim, "LBFGS", remembered)
+    model = low_rank()
+    history = fit(model, correlated_samples(30, 4), max_steps=30)
+    (state,) = made[0].state.values()
+    assert state["n_iter"] == history.n_steps > 5
+    assert (history.time.diff() > 0).all()
+
+
+def test_a_loss_that_is_not_finite_at_the_start_is_told():
+    model = diagonal()
+    with torch.no_grad():
+        model.log_scale.fill_(-400.0)
+    with pytest.raises(ValueError, match="^model, data: .* got a gap of inf before the first step"):
+        fit(model, correlated_samples(30, 4))
+
+
+def test_a_fit_stays_where_the_model_is(monkeypatch):
+    model, data = diagonal(), correlated_samples(30, 4)
+    assert fit(model, data, device="cpu").device == "cpu"
+    monkeypatch.setattr(module, "as_device", lambda device: torch.device("cuda", 0))
+    with pytest.raises(ValueError, match="^device: expected that of the model, cpu, got 'cuda'"):
+        fit(model, data, device="cuda")
+
+
+@pytest.mark.parametrize(("roundings", "is_refused"), [(38, True), (42, False)])
+def test_a_covariance_is_singular_to_four_roundings_a_variable(roundings, is_refused):
+    """Of five variables and a largest eigenvalue of 2: below 40 eps nothing is left of one."""
+    model = ShrinkageLikelihood(torch.eye(5, dtype=torch.float64).expand(2, 5, 5))
+    variances = torch.tensor([roundings * eps(torch.float64), 1.0, 1.0, 1.0, 2.0]).double()
+    model.eigenvalues.copy_(variances)
+    scatter = torch.diag(torch.tensor([0.0, 1.0, 1.0, 1.0, 2.0]).double())
+    data = SufficientStatistics(torch.tensor(9), torch.zeros(5).double(), 9 * scatter)
+    if not is_refused:
+        assert fit(model, data).gap[-1].max() < 1e-6
+        return
+    with pytest.raises(ValueError, match="^data: expected rows with variance where"):
+        fit(model, data)
+
+
+@every_model
+def test_a_fit_is_in_float64_and_leaves_the_data_alone(make):
+    model = make((), torch.float32)
+    data = correlated_samples(30, 4).float().requires_grad_()
+    history = fit(model, data, max_steps=50)
+    assert history.gap.dtype == torch.float64
+    assert model.loc.dtype == torch.float32
+    assert data.grad is None
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (random_samples(9, 3), r"data.mean: expected shape \(..., 4\)"),
+        (random_samples(3, 9, 4), r"data: expected batch shape \(2,\)"),
+        (SufficientStatistics.from_data(torch.zeros(0, 4)), "data: expected at least one sample"),
+    ],
+)
+def test_data_that_do_not_fit_the_model_are_named(make, data, words):
+    with pytest.raises(ValueError, match=f"^{words}"):
+        fit(make((2,)), data)
+
+
+def test_a_verdict_is_of_the_worst_of_a_batch_at_the_end():
+    history = fit(diagonal((2,)), correlated_samples(30, 4), max_steps=1)
+    gap = torch.tensor([[7.0, 8.0], [0.25, 0.5]]).double()
+    assert replace(history, gap=gap).verdict.gap == 0.5
+    assert replace(history, gap=gap - 0.5 - 1e-13).verdict.gap == 0.0  # but for rounding
+    assert replace(history, count=None).verdict is None
+    assert replace(history, count=None).sampling_error is None
+
+
+def test_a_problem_without_coordinates_says_nothing():
+    bare = module._Problem([torch.zeros(2)], torch.zeros(()))
+    for asked in (bare.gap, bare.values):
+        with pytest.raises(NotImplementedError):
+            asked()
+
+
+@every_model
+def test_statistics_that_are_not_finite_are_refused(make):
+    fine = SufficientStatistics.from_data(correlated_samples(9, 4))
+    for name in ("mean", "scatter"):
+        parts = {"count": fine.count, "mean": fine.mean.clone(), "scatter": fine.scatter.clone()}
+        parts[name].view(-1)[0] = math.nan
+        with pytest.raises(ValueError, match=f"^data.{name}: expected finite values"):
+            make()(SufficientStatistics._of(**parts))
+
+
+def test_the_minimum_of_a_diagonal_model_is_its_closed_form():
+    data = correlated_samples(30, 4)
+    history = fit(diagonal((2,)), data)
+    normal = stats.norm(data.mean(0).numpy(), data.std(0, correction=0).numpy())
+    expected = -normal.logpdf(data.numpy()).sum(axis=1).mean()
+    for loss, gap in zip(history.loss[-1], history.gap[-1], strict=True):
+        assert (loss - gap).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_step_of_em_never_raises_the_loss():
+    """Rubin and Thayer 1982; and at the maximum it stays."""
+    data = torch.as_tensor(scale(load_wine().data))
+    model = LowRankLikelihood(13, 2, dtype=torch.float64)
+    with torch.no_grad():
+        model.loc.add_(0.5)
+    statistics = SufficientStatistics.from_data(data)
+    problem = module._LowRankProblem(model, statistics)
+    with torch.no_grad():
+        gaps = [problem.gap().item()]
+        for _ in range(300):
+            problem._em_step()
+            gaps.append(problem.gap().item())
+    assert all(after <= before + 1e-13 for before, after in pairwise(gaps))
+    assert gaps[1] < gaps[0] - 0.1
+    assert abs(gaps[-1]) < 1e-9
+    best = [each.clone() for each in problem.parameters]
+    with torch.no_grad():
+        problem._em_step()
+    torch.testing.assert_close(best, list(problem.parameters), rtol=1e-4, atol=1e-5)
+
+
+def test_the_end_of_a_search_is_the_minimum():
+    places = torch.tensor([0.3, -1.7, 2.0], dtype=torch.float64)
+    centre = torch.tensor([0.0, -1.0, 2.5], dtype=torch.float64)
+    found = module._golden_section(lambda x: (x - places).abs(), centre, 1.0)
+    torch.testing.assert_close(found, places, rtol=0, atol=1e-11)
+    # Beyond the ends it is the nearer end.
+    found = module._golden_section(lambda x: x - places, centre, 1.0)
+    torch.testing.assert_close(found, centre - 1, rtol=0, atol=1e-11)
+
+
+def test_a_fit_ends_where_it_is_told():
+    data = correlated_samples(30, 4)
+    history = fit(diagonal(), data, tol=1e-3)
+    assert history.converged
+    assert (history.gap[:-1] > 1e-3).all()
+    assert history.gap[-1] <= 1e-3
+    model = diagonal()
+    assert fit(model, data).converged
+    assert fit(model, data).n_steps == 0  # where it is already
+    short = fit(diagonal(), data, max_steps=2)
+    assert (short.n_steps, short.converged) == (2, False)
+    assert short.optimizer == "L-BFGS"
+    assert short.device == "cpu"
+
+
 @every_model
 def test_statistics_are_enough(make):
     data = correlated_samples(30, 4)
@@ -319,7 +639,8 @@ def test_a_fit_goes_on_from_where_the_model_is(make):
         ({"optimizer": "natural"}, "optimizer: expected None or 'lbfgs'"),
         ({"batch_size": 4}, "batch_size: expected None"),
         ({"checkpoint": "a.pt"}, "checkpoint: expected None"),
-        ({"tol": -1.0}, "tol: expected"),
+        ({"tol": -0.5}, "tol: expected"),
+        ({"tol": 0.0}, "tol: expected"),
         ({"device": "cuda:99"}, "device: expected"),
     ],
 )

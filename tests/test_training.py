@@ -992,3 +992,32 @@ def test_an_error_of_an_optimizer_stays_what_it_is():
 
     model = GaussianLikelihood(2, **DOUBLE)
     fails(model, DATA, {"optimizer": Broken}, ValueError, ["broken"])
+
+
+def test_a_loss_that_is_not_finite_before_the_first_step_is_told():
+    model = GaussianLikelihood(2, dtype=torch.float64)
+    with torch.no_grad():
+        model.scale.log_diagonal.fill_(-700.0)
+    with pytest.raises(ValueError, match="^model, data: .* got a gap of inf before the first step"):
+        fit(model, two_correlated(20).double(), optimizer="adam")
+
+
+def test_a_batch_of_no_rows_at_a_later_epoch_is_named():
+    class Batches:
+        n_passes = 0
+
+        def __iter__(self):
+            self.n_passes += 1
+            data = two_correlated(20).double()
+            return iter([data, data if self.n_passes == 1 else data[:0]])
+
+    model = GaussianLikelihood(2, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"^number of rows of data\[1\]: expected a whole number"):
+        fit(model, Batches(), optimizer="adam", max_steps=9)
+
+
+def test_a_model_is_not_fitted_in_float64_where_the_device_has_none(monkeypatch):
+    monkeypatch.setattr(training, "widest_dtype", lambda device: torch.float32)
+    with pytest.raises(ValueError, match="^device: expected one that computes in float64"):
+        fit(GaussianLikelihood(2, dtype=torch.float64), two_correlated(20).double())
+    fit(GaussianLikelihood(2, dtype=torch.float32), two_correlated(20).float(), max_steps=1)

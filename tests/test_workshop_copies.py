@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -30,17 +32,35 @@ from workshop.plans import PLANS, part_minutes, schedule
 ROOT = Path(__file__).parents[1]
 PATHS = {path.stem: path for path in course_notebooks()}
 SOURCES = {stem: read_notebook(path) for stem, path in PATHS.items()}
-TAKEN = [(name, stem) for name, plan in PLANS.items() for stem in SOURCES if plan.takes(stem)]
-STUDENT = {(name, stem): copies.student_copy(SOURCES[stem], PLANS[name]) for name, stem in TAKEN}
-INSTRUCTOR = {
-    (name, stem): copies.instructor_copy(
-        SOURCES[stem],
-        PLANS[name],
-        notes.read(stem),
-        [step for step in schedule(PLANS[name], SOURCES) if step.stem == stem],
-    )
-    for name, stem in TAKEN
-}
+# Of a term, whose copies are those of the other plans, one test below speaks.
+AT_ONCE = {name: plan for name, plan in PLANS.items() if not plan.weekly}
+TAKEN = [(name, stem) for name, plan in AT_ONCE.items() for stem in SOURCES if plan.takes(stem)]
+
+
+class Copies(Mapping):
+    """Copies by plan and notebook, each made when it is first asked for: not on import."""
+
+    def __init__(self, make):
+        self.make = cache(make)
+
+    def __getitem__(self, key):
+        return self.make(*key)
+
+    def __iter__(self):
+        return iter(TAKEN)
+
+    def __len__(self):
+        return len(TAKEN)
+
+
+def instructor_copy(name, stem):
+    plan = PLANS[name]
+    steps = [step for step in schedule(plan, SOURCES) if step.stem == stem]
+    return copies.instructor_copy(SOURCES[stem], plan, notes.read(stem), steps)
+
+
+STUDENT = Copies(lambda name, stem: copies.student_copy(SOURCES[stem], PLANS[name]))
+INSTRUCTOR = Copies(instructor_copy)
 every_copy = pytest.mark.parametrize(("name", "stem"), TAKEN)
 
 
@@ -106,6 +126,34 @@ def test_links_lead_to_what_travels_along(made, name, stem):
         assert local or stem[:2] not in ("01", "02", "03")
 
 
+@pytest.mark.parametrize("name", ["second-half-day", "scaling-out"])
+def test_the_pages_that_a_copy_links_to_are_in_its_folder(name, tmp_path):
+    """With their code as it is, and without links to what did not come along."""
+    folder = copies.build_student(PLANS[name], course_notebooks(), tmp_path / "student")
+    written = {
+        path.relative_to(folder).as_posix()
+        for path in (folder / "docs").rglob("*")
+        if path.is_file() and path.name != "recipe.md"
+    }
+    jobs = {f"docs/jobs/{each}" for each in ("kubernetes.yaml", "slurm.sh", "two_hosts.sh")}
+    expected = {"second-half-day": {"docs/errors.md"}, "scaling-out": {"docs/scaling_out.md"}}
+    assert written == expected[name] | (jobs if name == "scaling-out" else set())
+    notebooks = [(path, by_id(read_notebook(path))) for path in (folder / "notebooks").iterdir()]
+    texts = [(path, cell.source) for path, cells in notebooks for cell in cells.values()]
+    texts += [(path, path.read_text(encoding="utf-8")) for path in folder.rglob("docs/*.md")]
+    found = 0
+    for path, text in texts:
+        for target in re.findall(r"\]\((\.\./[^)#]+|jobs/[^)]+)\)", text):
+            found += 1
+            assert (path.parent / target).is_file(), f"{path.name}: {target}"
+    assert found > 3
+    fenced = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+    for page in expected[name]:
+        copied, source = ((place / page).read_text(encoding="utf-8") for place in (folder, ROOT))
+        assert fenced.findall(copied) == fenced.findall(source) != []
+        assert f"]({page})" in (folder / "README.md").read_text(encoding="utf-8")
+
+
 @every_copy
 def test_the_minutes_at_the_top_are_those_of_the_copy(name, stem):
     kept = kept_parts(name, stem)
@@ -130,7 +178,7 @@ def test_a_copy_names_under_its_table_what_it_leaves_out(made, name, stem):
 @every_copy
 @pytest.mark.parametrize("made", [STUDENT, INSTRUCTOR], ids=["student", "instructor"])
 def test_lines_of_the_recap_that_sum_up_what_is_left_out_are_marked(made, name, stem):
-    """The lines and their sections come in the same order, and half a day keeps some of each."""
+    """The lines and their sections come in the same order."""
     lines = text_below(made[name, stem], "## Recap").splitlines()
     bullets = [line for line in lines if line.startswith("- ")]
     left_out = {part.number for part in left_out_parts(name, stem) if part.kind == "section"}
@@ -139,34 +187,43 @@ def test_lines_of_the_recap_that_sum_up_what_is_left_out_are_marked(made, name, 
     assert marked == [number in left_out for number in sections]
 
 
-def test_what_half_a_day_leaves_for_home_in_the_recaps_is_what_its_sections_say():
-    marked = [
-        line.removeprefix(f"- {wording.AT_HOME} ")
-        for (name, _), copied in STUDENT.items()
-        if name == "half-day"
-        for line in text_below(copied, "## Recap").splitlines()
-        if wording.AT_HOME in line
-    ]
-    begin = [
+LEFT_FOR_HOME = {
+    "half-day": [
         *["A symmetric matrix", "The positive definite ones", "$L$ gives"],
         *["`torch.cov` divides", "Small starts", "MSE depends"],
         *["`scale_tril=` needs", "Count, mean", "The natural gradient", "The data leave"],
         *["A `DataLoader`", "The loss of a batch", "Time with a clock"],
+    ],
+    "second-half-day": [
+        *["Seven are one-to-one", "The Jacobian matters", "Near zero variance", "The loss is"],
+        "A row is judged",
+        *["A prior is", "Factors save"],
+    ],
+}
+
+
+@pytest.mark.parametrize("plan", LEFT_FOR_HOME)
+def test_what_half_a_day_leaves_for_home_in_the_recaps_is_what_its_sections_say(plan):
+    marked = [
+        line.removeprefix(f"- {wording.AT_HOME} ")
+        for (name, _), copied in STUDENT.items()
+        if name == plan
+        for line in text_below(copied, "## Recap").splitlines()
+        if wording.AT_HOME in line
     ]
+    begin = LEFT_FOR_HOME[plan]
     assert len(marked) == len(begin)
     assert all(line.startswith(words) for line, words in zip(marked, begin, strict=True))
 
 
 def test_the_recap_of_every_notebook_says_which_section_each_line_sums_up():
-    plan = PLANS["half-day"]
-    assert set(wording.RECAP_SECTIONS) == {str(int(s[:2])) for s in SOURCES if plan.takes(s)}
+    assert set(wording.RECAP_SECTIONS) == {str(int(stem[:2])) for stem in SOURCES}
     for stem, notebook in SOURCES.items():
-        if plan.takes(stem):
-            sections = wording.RECAP_SECTIONS[str(int(stem[:2]))]
-            lines = text_below(notebook, "## Recap").splitlines()
-            assert len(sections) == sum(line.startswith("- ") for line in lines)
-            assert list(sections) == sorted(sections)
-            assert set(sections) <= {part.number for part in parts(notebook)}
+        sections = wording.RECAP_SECTIONS[str(int(stem[:2]))]
+        lines = text_below(notebook, "## Recap").splitlines()
+        assert len(sections) == sum(line.startswith("- ") for line in lines)
+        assert list(sections) == sorted(sections)
+        assert set(sections) <= {part.number for part in parts(notebook)}
 
 
 @every_copy
@@ -180,10 +237,12 @@ def test_the_help_that_is_named_is_for_an_exercise_that_is_there(name, stem):
 @every_copy
 @pytest.mark.parametrize("made", [STUDENT, INSTRUCTOR], ids=["student", "instructor"])
 def test_what_comes_next_is_there_or_said_to_be_elsewhere(made, name, stem):
-    last = [taken for plan, taken in TAKEN if plan == name][-1]
-    named = re.findall(r"\(\d\d_\w+\.ipynb\)", text_below(SOURCES[stem], "## What next"))
+    named = re.findall(r"\((\d\d_\w+\.ipynb)\)", text_below(SOURCES[stem], "## What next"))
     said = text_below(made[name, stem], "## What next")
-    assert said.endswith(wording.THE_REST) == (bool(named) and stem == last)
+    assert said.endswith(wording.THE_REST) == (not all(map(PLANS[name].takes, named)))
+    last = [taken for plan, taken in TAKEN if plan == name][-1]
+    if name in ("90min", "half-day", "day"):  # their notebooks lead from one to the next
+        assert said.endswith(wording.THE_REST) == (bool(named) and stem == last)
 
 
 def test_the_shortest_copies_are_those_of_half_a_day_less_exercises():
@@ -201,6 +260,22 @@ def test_the_shortest_copies_are_those_of_half_a_day_less_exercises():
         )
         assert short == long
         assert short
+
+
+@pytest.mark.parametrize("stem", SOURCES)
+def test_the_copies_of_a_term_are_whole_and_count_from_the_beginning_of_each(stem):
+    """So executing those of the other whole plans shows that these run."""
+    term = PLANS["term"]
+    whole = [n for n, s in TAKEN if s == stem and not left_out_parts(n, s)]
+    copied = copies.student_copy(SOURCES[stem], term)
+    code = [cell for cell in copied.cells if is_code(cell)]
+    assert code == [cell for cell in STUDENT[whole[0], stem].cells if is_code(cell)]
+    steps = schedule(term, {stem: SOURCES[stem]})
+    assert steps == [step for step in schedule(term, SOURCES) if step.stem == stem]
+    told = copies.instructor_copy(SOURCES[stem], term, notes.read(stem), steps)
+    first = next(part for part in parts(SOURCES[stem]) if part.kind == "section")
+    place = [cell.id for cell in told.cells].index(first.cells[0].id)
+    assert f"minutes so far: {steps[0].minutes} ·" in told.cells[place + 1].source
 
 
 def test_code_that_is_carried_is_collapsed_where_its_section_stood():
@@ -365,7 +440,7 @@ def test_every_picture_that_a_solution_draws_is_in_the_student_copy():
     kept = {
         base64.b64decode(data["image/png"])
         for (name, _), copied in STUDENT.items()
-        if name == "day"
+        if name in ("day", "second-day", "scaling-out")  # which hold every exercise
         for cell in copied.cells
         for data in cell.get("attachments", {}).values()
     }
@@ -460,15 +535,25 @@ def test_conda_installs_what_the_notebooks_need_and_nothing_else(student_zip):
     assert len(made["dependencies"]) < len(course["dependencies"])
 
 
-@pytest.mark.parametrize("name", PLANS)
-def test_progress_counts_the_exercises_that_are_in_the_copy(name, tmp_path):
-    folder = copies.build_student(PLANS[name], course_notebooks(), tmp_path / "student")
-    kept = [
-        part.number
-        for stem in SOURCES
-        if PLANS[name].takes(stem)
-        for part in kept_parts(name, stem, "exercise")
-    ]
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_a_copy_knows_which_exercises_are_in_it(name, kept_exercises):
+    copied = {each.name: STUDENT[name, each.stem] for each in PLANS[name].chosen(PATHS.values())}
+    assert copies._exercises(copied) == kept_exercises(name)
+
+
+@pytest.fixture
+def kept_exercises():
+    def numbers(name):
+        stems = filter(PLANS[name].takes, SOURCES)
+        return [part.number for stem in stems for part in kept_parts(name, stem, "exercise")]
+
+    return numbers
+
+
+def test_progress_counts_the_exercises_that_are_in_the_copy(tmp_path, kept_exercises):
+    """Two of the first three notebooks have one, out of three each."""
+    kept = kept_exercises("90min")
+    folder = copies.build_student(PLANS["90min"], course_notebooks(), tmp_path / "student")
     assert json.loads((folder / copies.KEPT).read_text(encoding="utf-8")) == kept
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     environment["COVARIANCE_PROGRESS"] = str(tmp_path / "progress.json")
@@ -487,22 +572,26 @@ def test_progress_counts_the_exercises_that_are_in_the_copy(name, tmp_path):
     assert run.stdout.endswith(f"0 of {len(kept)} exercises have passed.\n")
 
 
-def test_no_solution_is_in_the_notebooks_of_the_student_zip(student_zip):
+@pytest.mark.parametrize("plan", ["day", "second-day", "scaling-out"])
+def test_no_solution_is_in_a_student_copy(plan):
     """A line of a solution may stand there as often as the lesson shows it, and not once more."""
+    for stem in filter(PLANS[plan].takes, SOURCES):
+        given = "\n".join(cell.source for cell in STUDENT[plan, stem].cells)
+        notebook = SOURCES[stem]
+        lesson = "\n".join(c.source for c in notebook.cells if not is_code(c, "solution"))
+        solutions = [cell for cell in code_cells(notebook) if "solution" in tags(cell)]
+        assert len(solutions) == 3
+        for cell in solutions:
+            lines = [line.strip() for line in cell.source.splitlines() if line.strip()]
+            assert any(line not in lesson for line in lines)
+            assert [line for line in lines if given.count(line) > lesson.count(line)] == []
+
+
+def test_the_notebooks_of_the_zip_are_the_student_copies(student_zip):
     with ZipFile(student_zip) as packed:
         names = [name for name in packed.namelist() if name.endswith(".ipynb")]
-        texts = {Path(name).stem: packed.read(name).decode() for name in names}
-    assert set(texts) == set(filter(PLANS["day"].takes, SOURCES))
-    for stem in texts:
-        notebook = SOURCES[stem]
-        copied = nbformat.reads(texts[stem], as_version=4)
-        given = "\n".join(cell.source for cell in copied.cells)
-        lesson = "\n".join(c.source for c in notebook.cells if not is_code(c, "solution"))
-        for cell in code_cells(notebook):
-            if "solution" in tags(cell):
-                lines = [line.strip() for line in cell.source.splitlines() if line.strip()]
-                assert any(line not in lesson for line in lines)
-                assert [line for line in lines if given.count(line) > lesson.count(line)] == []
+        found = {Path(name).stem: nbformat.reads(packed.read(name), 4) for name in names}
+    assert found == {stem: copied for (plan, stem), copied in STUDENT.items() if plan == "day"}
 
 
 def test_two_builds_give_the_same_bytes(tmp_path):
@@ -541,7 +630,7 @@ def test_only_a_folder_can_be_packed(tmp_path):
 def test_an_unknown_plan_is_told_in_one_line_and_nothing_is_written(tmp_path, capsys):
     assert command.main(["--plan", "week"], tmp_path / "out") == 2
     said = capsys.readouterr()
-    assert said.err == "PLAN: expected one of 90min, half-day, day, got 'week'\n"
+    assert said.err == f"PLAN: expected one of {', '.join(PLANS)}, got 'week'\n"
     assert said.out == ""
     assert not (tmp_path / "out").exists()
 

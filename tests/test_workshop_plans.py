@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from store_notebooks import tags
 
 from workshop import run_times, schedules
-from workshop.anatomy import course_notebooks, parts, read_notebook, remember
+from workshop.anatomy import ROOT, course_notebooks, parts, read_notebook, remember
 from workshop.plans import (
     PLANS,
     drawing_lines,
@@ -20,6 +21,15 @@ from workshop.plans import (
 )
 
 NOTEBOOKS = {path.stem: read_notebook(path) for path in course_notebooks()}
+PLACES = {stem: place for place, stem in enumerate(NOTEBOOKS, start=1)}
+
+
+def sittings(plan):
+    """The steps of a workshop, or of each session of a term."""
+    steps = schedule(plan, NOTEBOOKS)
+    if not plan.weekly:
+        return [steps]
+    return [[s for s in steps if s.stem == stem] for stem in filter(plan.takes, NOTEBOOKS)]
 
 
 def heading(text, *tagged):
@@ -136,10 +146,21 @@ def test_a_day_keeps_all_of_the_four_core_notebooks():
     assert not PLANS["day"].takes("05_later")
 
 
-def test_shorter_plans_take_fewer_notebooks():
+def test_each_plan_takes_the_notebooks_that_it_names():
     taken = {name: [s[:2] for s in NOTEBOOKS if plan.takes(s)] for name, plan in PLANS.items()}
     assert taken["90min"] == ["01", "02", "03"]
     assert taken["half-day"] == ["01", "02", "03", "04"]
+    assert taken["second-day"] == taken["second-half-day"] == ["05", "06", "07", "08"]
+    assert taken["scaling-out"] == ["13"]
+    assert taken["term"] == [stem[:2] for stem in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_every_notebook_is_taught_in_full_by_a_plan(stem):
+    """A notebook in no plan would have no copies, no slides and no notes on the clock."""
+    found = parts(NOTEBOOKS[stem])
+    whole = [p.name for p in PLANS.values() if p.takes(stem) and all(map(p.keeps, found))]
+    assert whole, "give it to a plan in workshop/plans.py"
 
 
 def test_every_notebook_has_core_sections():
@@ -156,27 +177,43 @@ def test_the_shortest_plan_has_two_exercises_and_time_for_questions():
     assert sum(step.minutes for step in steps) <= 90 - 5
 
 
+def test_the_second_half_day_has_an_exercise_of_each_notebook_and_time_for_a_section():
+    """Its chapter offers a section for what is left."""
+    steps = schedule(PLANS["second-half-day"], NOTEBOOKS)
+    kept = [s.part.number for s in steps if s.part and s.part.kind == "exercise"]
+    assert kept == ["05.1", "06.3", "07.1", "08.1"]
+    offered = parts(NOTEBOOKS["07_how_good_is_the_fit"])[5]
+    assert offered.number == "5"
+    assert sum(step.minutes for step in steps) + part_minutes(offered) <= 210
+    assert sum(step.minutes for step in steps) + 10 < 210  # what is told at the board
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_few_minutes_of_each_plan_are_left_for_questions(name):
+    for steps in sittings(PLANS[name]):
+        assert sum(step.minutes for step in steps) <= PLANS[name].minutes - 5
+
+
 @pytest.mark.parametrize("name", ["week", "", "Day"])
 def test_an_unknown_plan_is_named_beside_those_there_are(name):
-    with pytest.raises(
-        ValueError, match=f"PLAN: expected one of 90min, half-day, day, got '{name}'"
-    ):
+    known = "90min, half-day, day, second-half-day, second-day, scaling-out, term"
+    with pytest.raises(ValueError, match=f"PLAN: expected one of {known}, got '{name}'"):
         plan_named(name)
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_the_steps_of_a_plan_fill_its_time_without_a_gap_and_fit(name):
     plan = plan_named(name)
-    steps = schedule(plan, NOTEBOOKS)
-    clock = 0
-    for step in steps:
-        assert step.start == clock
-        clock += step.minutes
-    assert clock <= plan.minutes
-    assert [step.minutes for step in steps if step.part is None] == list(plan.breaks)
-    exact = sum(part_minutes(step.part) for step in steps if step.part) + sum(plan.breaks)
-    # A recap at the very end has its whole minute, which nothing after it lends.
-    assert clock - round(exact) in (0, 1)
+    for steps in sittings(plan):
+        clock = 0
+        for step in steps:
+            assert step.start == clock
+            clock += step.minutes
+        assert clock <= plan.minutes
+        assert [step.minutes for step in steps if step.part is None] == list(plan.breaks)
+        exact = sum(part_minutes(step.part) for step in steps if step.part) + sum(plan.breaks)
+        # A recap at the very end has its whole minute, which nothing after it lends.
+        assert clock - round(exact) in (0, 1)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -192,7 +229,19 @@ def test_every_notebook_has_its_opening_and_its_recap_in_the_schedule(name):
     table = schedules.table(plan, NOTEBOOKS)
     for stem in filter(plan.takes, NOTEBOOKS):
         title = parts(NOTEBOOKS[stem])[0].heading
-        assert table.count(f" | **{title}**, opening |") == 1
+        row = f"| {PLACES[stem]} | {title} |" if plan.weekly else f" | **{title}**, opening |"
+        assert table.count(row) == 1
+
+
+def test_the_table_of_a_term_adds_up():
+    plan = PLANS["term"]
+    rows = re.findall(r"(\d+) \| (\d+) \| (\d+) \|$", schedules.table(plan, NOTEBOOKS), re.M)
+    found = [tuple(map(int, row)) for row in rows]
+    assert len(found) == len(NOTEBOOKS)
+    for (sections, exercises, spare), steps in zip(found, sittings(plan), strict=True):
+        assert sections + exercises + spare == plan.minutes
+        of_exercises = [s.minutes for s in steps if s.part.kind == "exercise"]
+        assert exercises == sum(of_exercises) > 0
 
 
 def test_a_minute_that_rounding_does_not_leave_is_lent():
@@ -208,7 +257,7 @@ def test_a_minute_that_rounding_does_not_leave_is_lent():
     assert [(step.start, step.minutes) for step in steps[:3]] == [(0, 1), (1, 3), (4, 1)]
 
 
-@pytest.mark.parametrize("name", ["half-day", "day"])
+@pytest.mark.parametrize("name", [name for name, plan in PLANS.items() if plan.breaks])
 def test_a_break_stands_between_notebooks(name):
     steps = schedule(plan_named(name), NOTEBOOKS)
     for before, step, after in zip(steps, steps[1:], steps[2:], strict=False):
@@ -253,9 +302,46 @@ def test_every_notebook_was_measured_and_keeps_its_budget():
         ({"01_a": 5}, "02_b was not measured"),
         ({"01_a": 5, "02_b": 21}, "02_b takes 21 s, expected at most 20"),
         ({"01_a": 5, "02_b": 5, "03_c": 1}, "03_c is no notebook"),
-        ({"01_a": 5, "02_b": 5, "13_scaling_out": 29}, "13_scaling_out is no notebook"),
     ],
 )
 def test_a_record_that_does_not_fit_is_noticed(seconds, problem):
     record = {"seconds": seconds, "budget_seconds": 20}
     assert run_times.problems(record, ["01_a", "02_b"]) == [problem]
+
+
+# What is said of the plans -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_each_plan_is_named_where_people_look_for_it(name):
+    """The line of `make help`, the schedules and the guide."""
+    verbs = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^workshop:.*## (.+)$", verbs, re.MULTILINE)
+    assert name in re.split(r"[ ,=()]+", line)
+    page = schedules.PAGE.read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `PLAN={name}` \| (\d+) \|", page, re.MULTILINE)
+    assert int(row) == PLANS[name].minutes
+    guide = (schedules.PAGE.with_name("README.md")).read_text(encoding="utf-8")
+    assert f"`PLAN={name}`" in guide or name == "day"  # which is what `make workshop` makes
+
+
+def test_what_the_second_half_day_leaves_out_is_told_at_the_board():
+    """Each section with its number, in the order of the notebooks, and no other."""
+    page = schedules.PAGE.read_text(encoding="utf-8")
+    (chapter,) = re.findall(r"^## A second half day\n(.+?)^## ", page, re.DOTALL | re.MULTILINE)
+    told = re.findall(r"^- \*\*Section (\d) of notebook (\d+)\*\*", chapter, re.MULTILINE)
+    left_out = [
+        (part.number, str(int(stem[:2])))
+        for stem, notebook in NOTEBOOKS.items()
+        if PLANS["second-half-day"].takes(stem)
+        for part in parts(notebook)
+        if part.kind == "section" and not PLANS["second-half-day"].keeps(part)
+    ]
+    assert told == left_out
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    assert f"{words[len(left_out) - 1].capitalize()} sections are left out" in chapter
+
+
+def test_no_page_says_that_a_notebook_is_in_no_schedule():
+    pages = schedules.PAGE.parent.glob("*.md")
+    assert [p.name for p in pages if "none of the schedules" in p.read_text("utf-8")] == []

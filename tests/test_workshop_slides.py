@@ -104,6 +104,43 @@ def test_a_notebook_becomes_slides_in_the_order_of_its_cells():
     assert next_.text == "More in notebook 2."
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("short\n", [("figure", "short")]),
+        ("one\ntwo\nthree\n", [("answer", "one\ntwo\nthree"), ("figure", None)]),
+        ("word " * 30, [("answer", "word " * 29 + "word"), ("figure", None)]),
+    ],
+)
+def test_what_an_answer_prints_stands_by_its_figure_where_there_is_room(said, expected):
+    drawn = new_code_cell(
+        "print(said)\ndraw('01_dot')",
+        outputs=[output(said), picture()],
+        metadata={"tags": ["answer"]},
+    )
+    found = list(slides.section_slides(section_of(SECTION[0], drawn, SECTION[3], SECTION[-1])))
+    assert [
+        (slide.kind, slide.excerpt.printed if slide.excerpt else None) for slide in found[1:-1]
+    ] == expected
+    assert not any(slide.excerpt and slide.excerpt.code for slide in found)
+
+
+def test_what_to_remember_is_found_behind_a_line_too_many():
+    cut = [*SECTION[:-1], new_markdown_cell("More.\n\n\n**Remember.** One dot.\n")]
+    *_, last = slides.section_slides(section_of(*cut))
+    assert (last.kind, last.text) == ("remember", "One dot.")
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_no_slide_of_a_section_is_without_words(stem):
+    """Nor any notebook without what its sections ask to predict and to remember."""
+    found = [part for part in parts(NOTEBOOKS[stem]) if part.kind == "section"]
+    for section in found:
+        first, *_, last = slides.section_slides(section)
+        assert first.text, section.heading
+        assert last.text, section.heading
+
+
 @pytest.fixture
 def tiny_recap(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one line of the tiny recap sums up the one section."""
@@ -438,8 +475,9 @@ def test_a_section_with_fewer_slides_loses_no_note(cells, expected):
 # Before and between -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
-def test_the_welcome_states_the_times_of_the_plan(plan):
+@pytest.mark.parametrize("name", [name for name, plan in PLANS.items() if not plan.weekly])
+def test_the_welcome_states_the_times_of_the_plan(name):
+    plan = PLANS[name]
     taken = {stem: book for stem, book in NOTEBOOKS.items() if plan.takes(stem)}
     found = slides.welcome_slides(welcome.Day(plan, taken, "13:30"))
     table = next(slide.text for slide in found if slide.heading == "Today")
@@ -455,6 +493,36 @@ def test_the_welcome_states_the_times_of_the_plan(plan):
     assert [name for name in names if name in titles] == titles
 
 
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_the_welcome_promises_what_the_plan_does_and_its_first_steps_are_right(plan):
+    taken = {stem: book for stem, book in NOTEBOOKS.items() if plan.takes(stem)}
+    title, _, steps, _, _ = slides.welcome_slides(welcome.Day(plan, taken))
+    assert title.text == plan.promise
+    assert f"{next(iter(taken))}.ipynb" in steps.text
+    assert "prints nothing" in steps.text
+    setup = next(filter(is_code, next(iter(taken.values())).cells))
+    assert setup.outputs == []
+
+
+def test_the_welcome_to_a_term_lists_its_sessions():
+    found = slides.welcome_slides(welcome.Day(PLANS["term"], NOTEBOOKS))
+    assert dict(found[0].columns) == {"it takes": f"{len(NOTEBOOKS)} sessions of 90 minutes"}
+    table = next(slide.text for slide in found if slide.heading == "The sessions")
+    titles = [parts(book)[0].heading for book in NOTEBOOKS.values()]
+    rows = [f"| {number} | {title} |" for number, title in enumerate(titles, start=1)]
+    assert table.splitlines()[2:] == rows
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_the_slides_of_a_term_are_those_of_the_other_whole_plans(stem):
+    whole = next(PLANS[n] for n in ("day", "second-day", "scaling-out") if PLANS[n].takes(stem))
+    of_term, others = (
+        [slide for slide in slides.slides_of(NOTEBOOKS[stem], plan) if slide.heading != "What next"]
+        for plan in (PLANS["term"], whole)
+    )
+    assert of_term == others
+
+
 def test_the_welcome_names_what_is_there():
     day = welcome.Day(SHORT, {s: n for s, n in NOTEBOOKS.items() if SHORT.takes(s)})
     found = slides.welcome_slides(day)
@@ -468,8 +536,6 @@ def test_the_welcome_names_what_is_there():
     assert f'hint("{first}")' in told
     assert all(f"**{step}.**" in told for step in ("Predict", "Run", "Explain", "Check"))
     assert "on the board" in found[0].notes
-    setup = NOTEBOOKS["01_cholesky_theory"].cells
-    assert next(cell for cell in setup if is_code(cell)).outputs == []  # it prints nothing
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)

@@ -57,7 +57,8 @@ def _clear(out: Path) -> None:
 
 
 def _report(plan: Plan, written: list[Path], out: Path) -> None:
-    print(f"workshop of {plan.minutes} minutes ({plan.name}) in {_shown(out)}:")
+    what = "sessions" if plan.weekly else "workshop"
+    print(f"{what} of {plan.minutes} minutes ({plan.name}) in {_shown(out)}:")
     for path in written:
         print(f"  {path.relative_to(out)}")
     if find_chromium() is None:

@@ -112,12 +112,12 @@ def lines_of_code(cell: NotebookNode) -> int:
 def remember(part: Part) -> str:
     """What a section asks to remember: the paragraph with that mark, empty if there is none."""
     texts = [cell.source for cell in part.cells if cell.cell_type == "markdown"]
-    paragraphs = [paragraph for text in texts for paragraph in text.split("\n\n")]
+    paragraphs = [paragraph.strip() for text in texts for paragraph in text.split("\n\n")]
     return next((p for p in paragraphs if p.startswith(REMEMBER)), "")
 
 
 def _kind_and_match(cell: NotebookNode) -> tuple[str, re.Match] | None:
-    if cell.cell_type != "markdown":
+    if cell.cell_type != "markdown" or not cell.source.startswith("#"):
         return None
     matches = ((kind, pattern.match(cell.source)) for kind, pattern in KINDS.items())
     return next(((kind, match) for kind, match in matches if match), None)

@@ -13,6 +13,7 @@ import re
 import symtable
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from nbformat import NotebookNode
 
@@ -101,14 +102,16 @@ def undefined_names(notebook: NotebookNode) -> list[str]:
 
 def read_statements(notebook: NotebookNode) -> list[Statement]:
     """The statements of all code cells, in order; an import of two names makes two statements."""
-    statements = [
-        statement
-        for place, cell in enumerate(notebook.cells)
-        if is_code(cell)
-        for statement in _statements_of(cell.source, place)
-    ]
+    code = ((place, cell.source) for place, cell in enumerate(notebook.cells) if is_code(cell))
+    return list(_statements_of_all(tuple(code)))
+
+
+@lru_cache(maxsize=16)  # a notebook is asked again for each of its copies
+def _statements_of_all(code: tuple[tuple[int, str], ...]) -> tuple[Statement, ...]:
+    """The statements of code cells, given by their places and sources."""
+    statements = [found for place, source in code for found in _statements_of(source, place)]
     _note_changes(statements)
-    return statements
+    return tuple(statements)
 
 
 def _statements_of(source: str, place: int) -> Iterator[Statement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import tomllib
@@ -16,13 +17,24 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from workshop.anatomy import LINK, ROOT, Part, is_code, parts, read_notebook, remember, tags
+from workshop.anatomy import (
+    LINK,
+    NOTEBOOKS,
+    ROOT,
+    Part,
+    is_code,
+    parts,
+    read_notebook,
+    remember,
+    tags,
+)
 from workshop.captions import alt_text, numbered_caption
 from workshop.carry import carried
 from workshop.notes import TEACHING, Notes, read
 from workshop.plans import Plan, Step, schedule
 from workshop.wording import reworded
 
+DOCS = ROOT / "docs"
 FIGURES = ROOT / "figures"
 TEMPLATES = Path(__file__).with_name("templates")
 SUPPORT = ("pyproject.toml", "constraints.txt", "docs/recipe.md")
@@ -153,9 +165,18 @@ def _unlink(copied: NotebookNode, plan: Plan) -> None:
     """Keep only the words of links to files that do not travel along."""
     for cell in copied.cells:
         if not is_code(cell):
-            cell.source = _linked_to(
-                cell.source, lambda target: target.endswith(".ipynb") and plan.takes(target)
-            )
+            cell.source = _linked_to(cell.source, lambda target: _travels(target, plan))
+
+
+def _travels(target: str, plan: Plan) -> bool:
+    """Whether what a notebook links to is in the folder of its copy."""
+    return plan.takes(Path(target).name) if target.endswith(".ipynb") else _page(target) is not None
+
+
+def _page(target: str, place: Path = NOTEBOOKS) -> Path | None:
+    """The file among the docs to which a link leads from a place; None if it leads elsewhere."""
+    found = Path(os.path.normpath(place / target.partition("#")[0]))
+    return found if found.is_relative_to(DOCS) and found.is_file() else None
 
 
 def _linked_to(text: str, travels: Callable[[str], bool]) -> str:
@@ -283,13 +304,51 @@ def _write_folder(plan: Plan, copies: dict[str, NotebookNode], out: Path, *, aud
     for name in SUPPORT:
         (out / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / name, out / name)
+    pages = _pages(copies)
+    for page in pages:
+        _copy_page(page, out, plan)
     for name, text in {
-        "README.md": _readme(plan, copies, audience),
+        "README.md": _readme(plan, copies, pages, audience),
         "environment.yml": _environment(),
         KEPT: json.dumps(_exercises(copies)) + "\n",
     }.items():
         (out / name).write_text(text, encoding="utf-8", newline="\n")
     return out
+
+
+def _pages(copies: dict[str, NotebookNode]) -> list[Path]:
+    """The files among the docs that the copies link to, and those that these link to."""
+    texts = [c.source for copied in copies.values() for c in copied.cells if not is_code(c)]
+    found: set[Path] = set()
+    waiting = _linked_pages("\n".join(texts), NOTEBOOKS)
+    while waiting:
+        page = waiting.pop()
+        if page not in found:
+            found.add(page)
+            if page.suffix == ".md":
+                waiting |= _linked_pages(page.read_text(encoding="utf-8"), page.parent)
+    return sorted(found)
+
+
+def _linked_pages(text: str, place: Path) -> set[Path]:
+    targets = (target for _, _, target in LINK.findall(text) if "://" not in target)
+    return {page for page in (_page(target, place) for target in targets) if page}
+
+
+def _copy_page(page: Path, out: Path, plan: Plan) -> None:
+    """Copy a file of the docs to where it stands in the course, without links that lead nowhere."""
+    place = out / "docs" / page.relative_to(DOCS)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+
+        def leads_somewhere(target: str) -> bool:
+            if target.endswith(".ipynb"):
+                return plan.takes(Path(target).name)
+            return target.startswith("#") or _page(target, page.parent) is not None
+
+        text = _linked_to(text, leads_somewhere)
+    place.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _exercises(copies: dict[str, NotebookNode]) -> list[str]:
@@ -310,14 +369,25 @@ def _environment() -> str:
     return template.substitute(packages="\n".join(sorted(lines)))
 
 
-def _readme(plan: Plan, copies: dict[str, NotebookNode], audience: str) -> str:
+def _readme(
+    plan: Plan, copies: dict[str, NotebookNode], pages: Sequence[Path], audience: str
+) -> str:
     lines = ["## What is in it", ""]
     lines += [f"- [{parts(each)[0].heading}](notebooks/{name})" for name, each in copies.items()]
+    lines += [
+        f"- [{_title(page)}](docs/{page.relative_to(DOCS).as_posix()})"
+        for page in pages
+        if page.suffix == ".md"
+    ]
     lines += ["- [A Gaussian of your own data](docs/recipe.md): a page that needs none of the rest"]
     template = Template((TEMPLATES / "readme.md").read_text(encoding="utf-8"))
     return template.substitute(
         audience=audience, plan=plan.name, first=next(iter(copies)), contents="\n".join(lines)
     )
+
+
+def _title(page: Path) -> str:
+    return page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def _copy_guide(out: Path) -> None:

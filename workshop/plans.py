@@ -1,4 +1,4 @@
-"""The three workshops: which parts of which notebooks each keeps, and how long they take.
+"""The workshops: which parts of which notebooks each keeps, and how long they take.
 
 Minutes of reading and of exercises are estimates by one rule, from words, lines of code,
 predictions and the lines of a solution. Run times are measured instead, by `workshop.run_times`.
@@ -36,23 +36,28 @@ class Plan:
         From the first word to the last, breaks included.
     breaks : tuple of int
         Minutes of each break, spread over the gaps between the notebooks.
-    last_notebook : int
-        The number of the last notebook that is taken. The four of the core fill a day; others are
-        for readers who go on.
+    notebooks : tuple of int
+        The numbers of the notebooks that are taken.
     optional_sections, optional_exercises : bool
         Whether sections and exercises tagged ``optional`` are kept.
+    promise : str
+        What people go home with, for the first slide.
+    weekly : bool, optional
+        Whether each notebook has a session of its own, of so many minutes, without a break.
     """
 
     name: str
     minutes: int
     breaks: tuple[int, ...]
-    last_notebook: int
+    notebooks: tuple[int, ...]
     optional_sections: bool
     optional_exercises: bool
+    promise: str
+    weekly: bool = False
 
     def takes(self, stem: str) -> bool:
         """Whether the notebook of that file name is part of the workshop."""
-        return int(stem[:2]) <= self.last_notebook
+        return int(stem[:2]) in self.notebooks
 
     def keeps(self, part: Part) -> bool:
         """Whether a part of a notebook that is taken is kept in the copies."""
@@ -67,12 +72,88 @@ class Plan:
         return [path for path in notebooks if self.takes(path.stem)]
 
 
+CORE = (1, 2, 3, 4)
+PART_TWO = (5, 6, 7, 8)
+LEARN = (
+    "You will learn covariance matrices from data, and be able to say how far each result is "
+    "from the exact answer."
+)
+TRUST = (
+    "You will be able to say what went wrong when a covariance cannot be learnt, how good it is "
+    "when it can, and what to do when rows are few."
+)
+SCALE = (
+    "You will fit one Gaussian with several processes, kill one of them and get the same bits, "
+    "and say what more machines would gain."
+)
+
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan("90min", 90, (), 3, optional_sections=False, optional_exercises=False),
-        Plan("half-day", 210, (15,), 4, optional_sections=False, optional_exercises=True),
-        Plan("day", 390, (15, 45, 15), 4, optional_sections=True, optional_exercises=True),
+        Plan(
+            "90min",
+            minutes=90,
+            breaks=(),
+            notebooks=CORE[:3],
+            optional_sections=False,
+            optional_exercises=False,
+            promise=LEARN,
+        ),
+        Plan(
+            "half-day",
+            minutes=210,
+            breaks=(15,),
+            notebooks=CORE,
+            optional_sections=False,
+            optional_exercises=True,
+            promise=LEARN,
+        ),
+        Plan(
+            "day",
+            minutes=390,
+            breaks=(15, 45, 15),
+            notebooks=CORE,
+            optional_sections=True,
+            optional_exercises=True,
+            promise=LEARN,
+        ),
+        Plan(
+            "second-half-day",
+            minutes=210,
+            breaks=(15,),
+            notebooks=PART_TWO,
+            optional_sections=False,
+            optional_exercises=False,
+            promise=TRUST,
+        ),
+        Plan(
+            "second-day",
+            minutes=405,
+            breaks=(15, 45, 15),
+            notebooks=PART_TWO,
+            optional_sections=True,
+            optional_exercises=True,
+            promise=TRUST,
+        ),
+        Plan(
+            "scaling-out",
+            minutes=90,
+            breaks=(),
+            notebooks=(13,),
+            optional_sections=True,
+            optional_exercises=True,
+            promise=SCALE,
+        ),
+        Plan(
+            "term",
+            minutes=90,
+            breaks=(),
+            notebooks=tuple(range(1, 14)),
+            optional_sections=True,
+            optional_exercises=True,
+            promise=LEARN,
+            weekly=True,
+        ),
     )
 }
 
@@ -153,7 +234,7 @@ class Step:
     part : Part or None
         What is done, None in a break.
     start, minutes : int
-        Since the workshop began, and until the next step.
+        Since the workshop or its session began, and until the next step.
     """
 
     stem: str
@@ -177,7 +258,14 @@ def schedule(plan: Plan, notebooks: dict[str, NotebookNode]) -> list[Step]:
         Starts are rounded, and each step ends where the next begins: minutes add up. An opening
         and a recap take a minute at least; where rounding leaves none, the next step lends it.
     """
-    timed = _timed(plan, {s: n for s, n in notebooks.items() if plan.takes(s)})
+    taken = {stem: notebook for stem, notebook in notebooks.items() if plan.takes(stem)}
+    sittings = [{stem: notebook} for stem, notebook in taken.items()] if plan.weekly else [taken]
+    return [step for sitting in sittings for step in _steps(plan, sitting)]
+
+
+def _steps(plan: Plan, notebooks: dict[str, NotebookNode]) -> list[Step]:
+    """What is done when, in one sitting."""
+    timed = _timed(plan, notebooks)
     ends, total = [0], 0.0
     for _, part, minutes in timed:
         total += minutes

@@ -9,7 +9,7 @@ from nbformat import NotebookNode
 
 from workshop.anatomy import parts
 from workshop.notes import TEACHING
-from workshop.plans import PLANS, Plan, schedule
+from workshop.plans import PLANS, Plan, Step, schedule
 
 PAGE = TEACHING / "schedules.md"
 ROW = "| {start} | {minutes} | {what} |"
@@ -17,6 +17,8 @@ ROW = "| {start} | {minutes} | {what} |"
 
 def table(plan: Plan, notebooks: dict[str, NotebookNode]) -> str:
     """The schedule of a plan as a table of markdown; what takes no minute is not in it."""
+    if plan.weekly:
+        return _table_of_sessions(plan, notebooks)
     titles = {stem: parts(notebook)[0].heading for stem, notebook in notebooks.items()}
     steps = schedule(plan, notebooks)
     rows = ["| starts at minute | minutes | what |", "|---:|---:|---|"]
@@ -32,6 +34,24 @@ def table(plan: Plan, notebooks: dict[str, NotebookNode]) -> str:
     end = steps[-1].start + steps[-1].minutes
     rows.append(ROW.format(start=end, minutes="", what=f"the end; {plan.minutes - end} to spare"))
     return "\n".join(rows)
+
+
+def _table_of_sessions(plan: Plan, notebooks: dict[str, NotebookNode]) -> str:
+    """A row for each notebook, with its minutes."""
+    rows = ["| session | notebook | sections | exercises | to spare |", "|---:|---|---:|---:|---:|"]
+    steps = schedule(plan, notebooks)
+    for session, stem in enumerate(filter(plan.takes, notebooks), start=1):
+        of_it = [step for step in steps if step.stem == stem]
+        exercises = _minutes([s for s in of_it if s.part.kind == "exercise"])
+        whole = _minutes(of_it)
+        title = parts(notebooks[stem])[0].heading
+        spare = plan.minutes - whole
+        rows.append(f"| {session} | {title} | {whole - exercises} | {exercises} | {spare} |")
+    return "\n".join(rows)
+
+
+def _minutes(steps: list[Step]) -> int:
+    return sum(step.minutes for step in steps)
 
 
 def with_tables(page: str, notebooks: dict[str, NotebookNode]) -> str:

@@ -38,6 +38,8 @@ CLOSING = {"Recap": "list", "What next": "text"}
 MAX_LEAD_WORDS = 60
 MAX_CAPTION_WORDS = 45
 MAX_CHECK_LINES = 8
+MAX_PRINTED_BY_A_FIGURE = 120
+"""How many characters a cell may print, in two lines, to be shown with its figure."""
 WIDE_FIGURE = 1.75
 """From this ratio of width to height on, the words stand below the figure and not beside it."""
 TEXT_SIZES = ((35, "huge"), (75, "large"), (110, "medium"))
@@ -139,11 +141,11 @@ def welcome_slides(day: welcome.Day) -> list[Slide]:
         Slide(
             "title",
             welcome.TITLE,
-            text=welcome.PROMISE,
+            text=day.plan.promise,
             columns=_columns(day.overview()),
             notes=welcome.speaker_notes(),
         ),
-        Slide("schedule", "Today", text=day.table()),
+        Slide("schedule", day.heading, text=day.table()),
         Slide("steps", "Before we start", text=day.first_steps(), columns=welcome.ADDRESSES),
         Slide("steps", "How a section runs", text=welcome.HOW_A_SECTION_RUNS),
         Slide("steps", "When you are stuck", text=day.help()),
@@ -224,9 +226,13 @@ def section_slides(section: Part) -> Iterator[Slide]:
     for cell in shown_cells(section):
         answers = is_code(cell, ANSWER_TAG)
         if figure := figure_of(cell):
-            said = Excerpt(printed=printed(cell)) if answers and printed(cell) else None
+            said = printed(cell) if answers else ""
+            if not _fits_by_a_figure(said):
+                yield replace(blank, kind=ANSWER_TAG, excerpt=excerpt("", said))
+                said = ""
+            beside = Excerpt(printed=said) if said else None
             caption = caption_after(section, cell)
-            yield replace(blank, kind="figure", figure=figure, text=caption, excerpt=said)
+            yield replace(blank, kind="figure", figure=figure, text=caption, excerpt=beside)
         else:
             kind = ANSWER_TAG if answers else SHOW_TAG if is_code(cell, SHOW_TAG) else CHECK_TAG
             taken = excerpt(cell.source, printed(cell), holds_back=answers)
@@ -235,6 +241,10 @@ def section_slides(section: Part) -> Iterator[Slide]:
             text = caption_right_after(section, cell) if needs_words else ""
             yield replace(blank, kind=kind, excerpt=taken, text=text)
     yield replace(blank, kind="remember", text=_text(remember(section).removeprefix(REMEMBER)))
+
+
+def _fits_by_a_figure(said: str) -> bool:
+    return len(said) <= MAX_PRINTED_BY_A_FIGURE and len(said.splitlines()) <= 2
 
 
 def shown_cells(section: Part) -> list[NotebookNode]:

@@ -17,10 +17,6 @@ from workshop.plans import Plan, Step, schedule
 STEM = "00_welcome"
 START = "9:00"
 TITLE = "Learning a multivariate normal covariance matrix with PyTorch"
-PROMISE = (
-    "You will learn covariance matrices from data, and be able to say how far each result is "
-    "from the exact answer."
-)
 ADDRESSES = (
     ("if something fails", "The address of the fallback stands on the board."),
     ("questions and links", "The address of the shared page stands on the board."),
@@ -64,13 +60,24 @@ class Day:
         """What the title says: the notebooks, and how long it takes."""
         count = len(self.plan.breaks)
         pauses = f", with {count} break{'s' * (count > 1)}" if count else ", without a break"
+        if self.plan.weekly:
+            return {"it takes": f"{len(self.notebooks)} sessions of {self.plan.minutes} minutes"}
         return {
             "notebooks": "\n\n".join(map(self._title, self.notebooks)),
             "it takes": f"{self.plan.minutes} minutes{pauses}",
         }
 
+    @property
+    def heading(self) -> str:
+        """What stands above the table."""
+        return "The sessions" if self.plan.weekly else "Today"
+
     def table(self) -> str:
         """From when to when each notebook and each break goes, as a table of markdown."""
+        if self.plan.weekly:
+            sessions = enumerate(map(self._title, self.notebooks), start=1)
+            rows = [f"| {number} | {title} |" for number, title in sessions]
+            return "\n".join(["| session | what |", "|---|---|", *rows])
         rows = [
             f"| {self._clock(start)}–{self._clock(end)} | {self._title(stem)} |"
             for stem, start, end in self._blocks

@@ -14,7 +14,17 @@ AT_HOME = "*(at home)*"
 NO_EXERCISES = "This copy holds none of the exercises of this notebook; they are in the course."
 THE_REST = "The rest of the course is in its repository."
 # By the number of the notebook: the section that each line of its recap sums up.
-RECAP_SECTIONS = {"1": "122345", "2": "123456", "3": "123456", "4": "112235"}
+RECAP_SECTIONS = {
+    "1": "122345",
+    "2": "123456",
+    "3": "123456",
+    "4": "112235",
+    "5": "11135",
+    "6": "122346",
+    "7": "12456",
+    "8": "123456",
+    "13": "123456",
+}
 
 _STATED = re.compile(r"about \d+ minutes to read and run(, \d+ more for the exercises)?")
 _HINT = re.compile(r'hint\("\d\d\.\d"\)')

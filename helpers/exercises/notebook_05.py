@@ -79,6 +79,16 @@ def _with_diagonal(S: Tensor, level: float) -> Tensor:
     return (level - smallest) / (mean - smallest)
 
 
+def _with_mean_of_entries(S: Tensor, level: float) -> Tensor:
+    smallest, _ = _smallest_and_mean(S)
+    return (level - smallest) / (S.mean() - smallest)
+
+
+def _with_singular_values(S: Tensor, level: float) -> Tensor:
+    smallest = torch.linalg.svdvals(S)[-1]
+    return (level - smallest) / (S.diagonal().mean() - smallest)
+
+
 # 05.3: the nearest covariance ------------------------------------------------------------------
 
 
@@ -100,6 +110,15 @@ def _with_values(change: Callable[[Tensor, float], Tensor]) -> Callable[[Tensor,
 def _from_rows(S: Tensor, floor: float) -> Tensor:
     values, vectors = torch.linalg.eigh(S)
     return (vectors.mT * values.clamp(min=floor)) @ vectors
+
+
+def _without_vectors(S: Tensor, floor: float) -> Tensor:
+    return torch.linalg.eigvalsh(S).clamp(min=floor).diag()
+
+
+def _from_singular_values(S: Tensor, floor: float) -> Tensor:
+    left, values, right = torch.linalg.svd(S)
+    return (left * values.clamp(min=floor)) @ right
 
 
 def _only_smallest(values: Tensor, floor: float) -> Tensor:
@@ -166,6 +185,9 @@ EXERCISES: dict[str, Exercise] = {
             "you have divided by the number of variables. The mean is one over samples.": (
                 lambda x: _scatter(x) / x.shape[-1]
             ),
+            "you have divided by the length of axis 0. In a batch that is the number of tables.": (
+                lambda x: _scatter(x) / len(x)
+            ),
             "these are correlations: the scales are gone. The covariance keeps them.": _correlation,
         },
         hints=(
@@ -205,6 +227,16 @@ EXERCISES: dict[str, Exercise] = {
             "fails.": _with_largest,
             "this lifts the smallest entry of the diagonal. The smallest eigenvalue may lie far "
             "below it.": _with_diagonal,
+            "this is how far the smallest eigenvalue has to rise. The share is that over the whole "
+            "way to the mean.": _from_ends(lambda smallest, mean, level: level - smallest),
+            "you have taken the mean of all entries. The trace holds those of the diagonal only.": (
+                _with_mean_of_entries
+            ),
+            "the smallest singular value is a size, without a sign. The smallest eigenvalue may be "
+            "negative.": _with_singular_values,
+            "your target is the identity. Here it has the mean of the variances on its diagonal.": (
+                lambda S, level: (level - _smallest_and_mean(S)[0]) / (1 - _smallest_and_mean(S)[0])
+            ),
             "this is the share that S keeps. The share of the identity is asked for.": _from_ends(
                 lambda smallest, mean, level: 1 - (level - smallest) / (mean - smallest)
             ),
@@ -246,6 +278,13 @@ EXERCISES: dict[str, Exercise] = {
             "the eigenvectors stand in columns, and your product takes them from the rows.": (
                 _from_rows
             ),
+            "you have raised negative eigenvalues only. A small positive one lies below the floor "
+            "too.": _with_values(lambda values, floor: torch.where(values < 0, floor, values)),
+            "this is diagonal: the eigenvalues are right, and the eigenvectors are gone.": (
+                _without_vectors
+            ),
+            "singular values carry no sign, so a negative direction has stayed negative. "
+            "Eigenvalues have one.": _from_singular_values,
             "the floor has become a ceiling: large eigenvalues are cut, small ones left.": (
                 _with_values(lambda values, floor: values.clamp(max=floor))
             ),

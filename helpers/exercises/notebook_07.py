@@ -35,9 +35,13 @@ def kurtosis_z_score(x: Tensor) -> Tensor:
 
 def _squared_distances(x: Tensor, correction: int = 0) -> Tensor:
     """Squared Mahalanobis distances (n,) of the rows from their fit."""
+    return _whitened(x, correction).square().sum(dim=0)
+
+
+def _whitened(x: Tensor, correction: int = 0) -> Tensor:
+    """Rows of x as columns, (d, n), centred and of unit covariance."""
     scale_tril = torch.linalg.cholesky(torch.cov(x.mT, correction=correction))
-    centred = (x - x.mean(dim=0)).mT
-    return torch.linalg.solve_triangular(scale_tril, centred, upper=False).square().sum(dim=0)
+    return torch.linalg.solve_triangular(scale_tril, (x - x.mean(dim=0)).mT, upper=False)
 
 
 def _z_score(squared: Tensor, x: Tensor) -> Tensor:
@@ -126,6 +130,12 @@ EXERCISES: dict[str, Exercise] = {
             "the root of 2n is missing: errors fall with the root of the number of rows.": (
                 lambda scale_tril, n: _standard_deviations(scale_tril) / (2 * n)
             ),
+            "this is the root of the standard error of each variance. That of a root is another "
+            "number: its relative error is half that of the variance.": lambda scale_tril, n: (
+                _standard_deviations(scale_tril) * (2 / n) ** 0.25
+            ),
+            "these are too small by a root of two: divide by the root of 2n, not by twice the root "
+            "of n.": lambda scale_tril, n: _standard_deviations(scale_tril) / (2 * math.sqrt(n)),
             "you have taken columns of L where rows are needed: row i of L makes variable i.": (
                 lambda scale_tril, n: scale_tril.norm(dim=-2) / math.sqrt(2 * n)
             ),
@@ -158,6 +168,15 @@ EXERCISES: dict[str, Exercise] = {
             "the distances enter squared once too little: this is the mean of the squared "
             "distances, which is d in any data. Kurtosis takes their squares.": lambda x: _z_score(
                 _squared_distances(x).sqrt(), x
+            ),
+            "you have taken fourth powers of the coordinates and added them up. Add up their "
+            "squares first, then square the sum.": lambda x: (
+                (_whitened(x).pow(4).sum(dim=0).mean() - x.shape[1] * (x.shape[1] + 2))
+                / math.sqrt(8 * x.shape[1] * (x.shape[1] + 2) / len(x))
+            ),
+            "the kurtosis is the mean over the rows; you have their sum.": lambda x: (
+                (_squared_distances(x).square().sum() - x.shape[1] * (x.shape[1] + 2))
+                / math.sqrt(8 * x.shape[1] * (x.shape[1] + 2) / len(x))
             ),
             "the squared distances have been squared once too often.": lambda x: _z_score(
                 _squared_distances(x).square(), x
@@ -219,8 +238,9 @@ EXERCISES: dict[str, Exercise] = {
             ),
             "the full model has paid for all its parameters, the diagonal one for none. Both have "
             "the means, and both have the variances.": _with_price(lambda n, d: d * (d + 3)),
-            "the variances have been counted as parameters of the full model only. The diagonal "
-            "one has them too.": _with_price(lambda n, d: d * (d + 1)),
+            "the diagonal model has d parameters too few: it has d means and d variances.": (
+                _with_price(lambda n, d: d * (d + 1))
+            ),
             "the means have been counted as parameters of the diagonal model only. The full one "
             "has them too.": _with_price(lambda n, d: d * (d - 3)),
             "the entries of the covariance have been counted twice, above and below the diagonal. "
@@ -235,6 +255,11 @@ EXERCISES: dict[str, Exercise] = {
             "of the log-determinant.": lambda x: (
                 len(x) * _log_det_saved(x) / 2 - x.shape[1] * (x.shape[1] - 1)
             ),
+            "the gain is twice what it should be: the loss is half of the log-determinant.": (
+                lambda x: 2 * len(x) * _log_det_saved(x) - x.shape[1] * (x.shape[1] - 1)
+            ),
+            "the losses have changed places, the prices have not: the full model has the smaller "
+            "loss.": lambda x: -len(x) * _log_det_saved(x) - x.shape[1] * (x.shape[1] - 1),
             "the full model has been paid for its parameters. More of them should make it less "
             "attractive.": _with_price(lambda n, d: -d * (d - 1)),
             "this is AIC over 2N, an estimate of the loss for one row. AIC itself is asked for.": (

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import seaborn as sns
 import torch
 from matplotlib.patheffects import withStroke
 from torch import Tensor
@@ -103,6 +102,8 @@ def plot_loss_surface(
     ValueError
         If a shape is wrong, or the loss is constant or nowhere finite on the grid.
     """
+    import seaborn as sns  # takes as long as torch, and most figures do without
+
     require_axes(ax)
     require_count(levels, "levels", minimum=2, maximum=1000)
     require_text(xlabel, "xlabel")

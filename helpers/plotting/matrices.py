@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from torch import Tensor
 
 from helpers.plotting.arrays import (
@@ -178,6 +177,8 @@ def _heat_map(
     center: float,
     half_range: float,
 ) -> QuadMesh:
+    import seaborn as sns  # takes as long as torch, and most figures do without
+
     labels = _square_labels(labels, matrix)
     # Without names, the indices: all of them, or about ten.
     ticks = math.ceil(max(matrix.shape) / _MAX_ANNOTATED) if labels is None else labels

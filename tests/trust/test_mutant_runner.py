@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +16,11 @@ from reliability.mutants import contexts, judge, summary, workers
 from reliability.mutants.codes import AT_IMPORT, changed_functions
 from reliability.mutants.generate import Mutant, mutants_of
 from reliability.mutants.run import Results, is_settled, source_digest, stages_of
+from reliability.mutants.suite import IGNORED
 from reliability.mutants.summary import Summary, entry_text, explained, name_of, stale
 
+ROOT = Path(__file__).parents[2]
+MAKE = shutil.which("make")
 SOURCE = '''"""A module."""
 
 from __future__ import annotations
@@ -320,3 +327,10 @@ def test_the_rate_is_of_those_that_change_behaviour(mutants, tmp_path, monkeypat
     assert told.record({}, "make mutants")["tables"]["only_nbval"]["rows"][0][-1] == "01"
     assert stale(entries, five) == []
     assert stale(entries, five[4:]) == [tuple(listed.values())]
+
+
+@pytest.mark.skipif(MAKE is None, reason="there is no make")
+def test_mutants_are_judged_by_what_make_test_runs():
+    said = subprocess.run([MAKE, "-n", "test"], cwd=ROOT, capture_output=True, check=True)
+    left_out = re.findall(r"--ignore=(\S+)", said.stdout.decode())
+    assert sorted(left_out) == sorted(IGNORED)
