@@ -86,7 +86,7 @@ lint: $(STAMP)  ## check style and spelling
 	$(RUN) ruff format --check $(SOURCES)
 	$(RUN) codespell_lib $(SOURCES) README.md
 
-test: lint  ## run every test and every notebook (ARGS go to pytest)
+test: lint  ## test the helpers and run every notebook (ARGS go to pytest)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env \
 	  --nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120 \
 	  $(addprefix --ignore=,tests/test_site_in_browser.py tests/browser tests/many_ranks tests/trust \
