@@ -38,7 +38,10 @@ def table(plan: Plan, notebooks: dict[str, NotebookNode]) -> str:
 
 def _table_of_sessions(plan: Plan, notebooks: dict[str, NotebookNode]) -> str:
     """A row for each notebook, with its minutes."""
-    rows = ["| session | notebook | sections (min) | exercises (min) | to spare (min) |", "|---:|---|---:|---:|---:|"]
+    rows = [
+        "| session | notebook | sections (min) | exercises (min) | to spare (min) |",
+        "|---:|---|---:|---:|---:|",
+    ]
     steps = schedule(plan, notebooks)
     for session, stem in enumerate(filter(plan.takes, notebooks), start=1):
         of_it = [step for step in steps if step.stem == stem]
