@@ -34,25 +34,25 @@ class Plan:
         As it is given to ``make workshop PLAN=``.
     minutes : int
         From the first word to the last, breaks included.
-    breaks : tuple of int
-        Minutes of each break, spread over the gaps between the notebooks.
     notebooks : tuple of int
         The numbers of the notebooks that are taken.
-    optional_sections, optional_exercises : bool
-        Whether sections and exercises tagged ``optional`` are kept.
     promise : str
         What people go home with, for the first slide.
-    weekly : bool, optional
+    breaks : tuple of int
+        Minutes of each break, spread over the gaps between the notebooks.
+    optional_sections, optional_exercises : bool
+        Whether sections and exercises tagged ``optional`` are kept.
+    weekly : bool
         Whether each notebook has a session of its own, of so many minutes, without a break.
     """
 
     name: str
     minutes: int
-    breaks: tuple[int, ...]
     notebooks: tuple[int, ...]
-    optional_sections: bool
-    optional_exercises: bool
     promise: str
+    breaks: tuple[int, ...] = ()
+    optional_sections: bool = True
+    optional_exercises: bool = True
     weekly: bool = False
 
     def takes(self, stem: str) -> bool:
@@ -90,70 +90,21 @@ SCALE = (
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan(
-            "90min",
-            minutes=90,
-            breaks=(),
-            notebooks=CORE[:3],
-            optional_sections=False,
-            optional_exercises=False,
-            promise=LEARN,
-        ),
-        Plan(
-            "half-day",
-            minutes=210,
-            breaks=(15,),
-            notebooks=CORE,
-            optional_sections=False,
-            optional_exercises=True,
-            promise=LEARN,
-        ),
-        Plan(
-            "day",
-            minutes=390,
-            breaks=(15, 45, 15),
-            notebooks=CORE,
-            optional_sections=True,
-            optional_exercises=True,
-            promise=LEARN,
-        ),
+        Plan("90min", 90, CORE[:3], LEARN, optional_sections=False, optional_exercises=False),
+        Plan("half-day", 210, CORE, LEARN, breaks=(15,), optional_sections=False),
+        Plan("day", 390, CORE, LEARN, breaks=(15, 45, 15)),
         Plan(
             "second-half-day",
-            minutes=210,
+            210,
+            PART_TWO,
+            TRUST,
             breaks=(15,),
-            notebooks=PART_TWO,
             optional_sections=False,
             optional_exercises=False,
-            promise=TRUST,
         ),
-        Plan(
-            "second-day",
-            minutes=405,
-            breaks=(15, 45, 15),
-            notebooks=PART_TWO,
-            optional_sections=True,
-            optional_exercises=True,
-            promise=TRUST,
-        ),
-        Plan(
-            "scaling-out",
-            minutes=90,
-            breaks=(),
-            notebooks=(13,),
-            optional_sections=True,
-            optional_exercises=True,
-            promise=SCALE,
-        ),
-        Plan(
-            "term",
-            minutes=90,
-            breaks=(),
-            notebooks=tuple(range(1, 14)),
-            optional_sections=True,
-            optional_exercises=True,
-            promise=LEARN,
-            weekly=True,
-        ),
+        Plan("second-day", 405, PART_TWO, TRUST, breaks=(15, 45, 15)),
+        Plan("scaling-out", 90, (13,), SCALE),
+        Plan("term", 90, tuple(range(1, 14)), LEARN, weekly=True),
     )
 }
 

@@ -45,11 +45,7 @@ IGNORED = (
     "tests/test_sheets_in_browser.py",
     "tests/test_slides_in_browser.py",
     "tests/test_workshop_copies.py",
-    "tests/test_student_copies_day.py",
-    "tests/test_student_copies_half_day.py",
-    "tests/test_student_copies_scaling_out.py",
-    "tests/test_student_copies_second_day.py",
-    "tests/test_student_copies_second_half_day.py",
+    "tests/test_student_copies.py",
 )
 
 
