@@ -142,10 +142,12 @@ def test_two_writers_never_mix(tmp_path):
 # --- SIGTERM, SIGINT, and the interval ---------------------------------------------------------
 
 PROGRAM = """
-import json, sys
+import json, signal, sys
 import torch
 from helpers import GaussianLikelihood, fit, training, two_correlated
 
+# A shell lets what it starts in the background ignore SIGINT, and these tests inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 path, seconds, steps = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 training.CHECKPOINT_SECONDS = seconds
 model = GaussianLikelihood(2, dtype=torch.float64)
