@@ -226,8 +226,8 @@ def script(path: Path, body: str) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # An outer make must not hand its flags down, nor CI its way to install.
-    outer = ("CI", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    # An outer make must not hand its flags and variables down, nor CI its way to install.
+    outer = ("CI", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS", "ONLY", "PLAN", "PORT", "PYTHON")
     clean = {k: v for k, v in os.environ.items() if k not in outer}
     clean["PYTHONPATH"] = "/elsewhere"
     return subprocess.run(
