@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -14,7 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +30,7 @@ from public_names import FLOORS
 from repository_links import sources
 from torch.distributions import MultivariateNormal
 
+import helpers
 from workshop.browser import (
     MATHEMATICS_IS_READY,
     NO_WAY_OUT,
@@ -140,6 +143,25 @@ TOO_WIDE = """(width) => document.documentElement.scrollWidth <= width ? [] :
     return box.width > 0 && box.right > width + 1;
   }).slice(0, 5).map(el => `wider than ${width} px: <${el.tagName} class="${el.className}">`)
 """
+# In a window of 1280 pixels. Code of more than 100 columns may scroll, and tables of more than six.
+CUT_ON_A_LAPTOP = """() => {
+  const cut = [...document.querySelectorAll("pre, .pst-scrollable-table-container")].filter(
+    box => box.clientWidth && box.scrollWidth > box.clientWidth);
+  const isWide = code => code.textContent.split("\\n").some(line => line.length > 100);
+  const mayScroll = box => box.tagName === "PRE" ?
+    isWide(box) && !box.closest(".cell_output") : box.querySelector("tr").cells.length > 6;
+  return cut.filter(box => !mayScroll(box)).map(
+    box => `cut at the right: <${box.tagName}> ${box.textContent.trim().slice(0, 60)}`);
+}"""
+CUT_ON_A_PHONE = """() => {
+  const left = el => el.getBoundingClientRect().left;
+  const formulas = [...document.querySelectorAll("div.math")].filter(
+    box => left(box.querySelector("mjx-container") || box) < left(box) - 1);
+  const links = [...document.querySelectorAll(".prev-next-area a")].filter(
+    link => link.scrollWidth > link.clientWidth);
+  return [...formulas.map(() => "a formula that opens at its end"),
+    ...links.map(link => `a link that is cut: ${link.textContent.trim()}`)];
+}"""
 IMAGES = """() => [...document.querySelectorAll("img")]
   .filter(img => !img.complete || !img.naturalWidth).map(img => `not loaded: ${img.src}`)
 """
@@ -181,7 +203,12 @@ def wait_for(file: Path) -> None:
 @functools.cache
 def soup(file: Path):
     """The parsed page."""
-    return bs4.BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
+    return soup_of(file.read_text(encoding="utf-8"))
+
+
+def soup_of(text: str):
+    """A parsed text."""
+    return bs4.BeautifulSoup(text, "html.parser")
 
 
 def broken_links(site: Path, page: Path) -> list[str]:
@@ -306,6 +333,31 @@ def test_the_pages_follow_each_other_in_the_order_of_the_course(site):
         assert (page.parent / link).resolve() == (site / f"{there}.html").resolve()
 
 
+def test_a_class_shows_what_its_bases_give_it_and_nothing_of_torch_or_python(site):
+    classes = {name: getattr(helpers, name) for name in helpers.__all__}
+    own = {
+        f"helpers.{name}.{member}"
+        for name, value in classes.items()
+        if inspect.isclass(value)
+        for base in value.__mro__
+        if base.__module__.startswith("helpers.")
+        for member, what in vars(base).items()
+        if not member.startswith("_") and hasattr(what, "__get__")
+    }
+    described = [tag["id"] for page in API for tag in soup(site / f"{page}.html").select("dt[id]")]
+    shown = {name for name in described if name.count(".") == 2 and name.split(".")[1] in classes}
+    assert shown == own
+    assert {"helpers.DiagonalLikelihood.forward", "helpers.ProductRoot.right_inverse"} <= shown
+
+
+def test_no_property_is_taken_apart_at_its_colon(site):
+    pages = [soup(site / f"{page}.html") for page in API]
+    properties = [text for page in pages for text in page.select("dl.property > dd")]
+    assert len(properties) > 20
+    assert not [text for text in properties if text.select_one("dl.field-list")]
+    assert any(text.p.text.startswith("The shrinkage: 1, as") for text in properties)
+
+
 def test_what_is_wrong_with_a_page_is_noticed(tmp_path):
     page = tmp_path / "page.html"
     page.write_text(
@@ -376,9 +428,10 @@ class Reader:
     def faults(self) -> list[str]:
         """What is wrong with the page: light and wide, dark and on a phone."""
         found = self.page.evaluate(RAW_MATHEMATICS) + self.page.evaluate(IMAGES)
+        found += self.page.evaluate(CUT_ON_A_LAPTOP)
         found += [f"light: {fault}" for fault in self.axe()]
         self.page.set_viewport_size({"width": PHONE, "height": 844})
-        found += self.page.evaluate(TOO_WIDE, PHONE)
+        found += self.page.evaluate(TOO_WIDE, PHONE) + self.page.evaluate(CUT_ON_A_PHONE)
         self.page.emulate_media(color_scheme="dark")
         self.page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
         found += [f"dark: {fault}" for fault in self.axe(AXE_DARK_AND_NARROW)]
@@ -430,7 +483,12 @@ def test_faults_are_noticed(reader):
     reader.page.evaluate("""() => {
       document.querySelector("article").insertAdjacentHTML("beforeend",
         '<p>$x$</p><span class="math">y</span><p style="color: #ccc; background: #fff">pale</p>' +
-        '<img src="gone.png"><div style="width: 999px">wide</div>');
+        '<img src="gone.png"><div style="width: 999px">wide</div>' +
+        `<pre>${"code ".repeat(20)}</pre>`.replace("<pre", '<pre style="width: 9em"') +
+        '<div class="math" style="display: flex; flex-direction: row-reverse">' +
+        '<mjx-container style="flex: none; width: 600px">y</mjx-container></div>' +
+        '<div class="prev-next-area"><a style="display: block; width: 5em; overflow: hidden">' +
+        '<b style="display: block; width: 9em">Next</b></a></div>');
       fetch("https://example.org/").catch(() => {});
       console.error("oh");
     }""")
@@ -442,6 +500,9 @@ def test_faults_are_noticed(reader):
         "image-alt",
         "not loaded",
         "wider than 390",
+        "cut at the right: <PRE> code",
+        "a formula that opens at its end",
+        "a link that is cut: Next",
     ]
     found = "\n".join(reader.faults())
     for word in [*words, "https://example.org/", "oh"]:
@@ -559,33 +620,90 @@ def test_the_theme_can_be_chosen(reader):
     assert seen == ["dark", "light"]
 
 
-def real_message() -> str:
+def real_message(provoke: Callable[[], object]) -> str:
+    """What a reader copies: the last lines of the traceback."""
     try:
-        MultivariateNormal(torch.zeros(3), covariance_matrix=-torch.eye(3))
-    except ValueError as error:
-        return str(error)
+        provoke()
+    except (ValueError, RuntimeError) as error:
+        return "".join(traceback.format_exception_only(error))
     raise AssertionError("expected an error")
 
 
+ZEROS, EYE = torch.zeros(3), torch.eye(3)
+# How many entries fit a message, and one of them. Seven causes have the first message.
+PRECISE = {
+    "covariance": (lambda: MultivariateNormal(ZEROS, -EYE), 7, "A variance below zero"),
+    "precision": (
+        lambda: MultivariateNormal(ZEROS, precision_matrix=-EYE),
+        1,
+        "The matrix is not symmetric",
+    ),
+    "factor": (
+        lambda: MultivariateNormal(ZEROS, scale_tril=-EYE),
+        1,
+        "The Cholesky factor is not one",
+    ),
+    "mean": (lambda: MultivariateNormal(ZEROS / 0, EYE), 2, "The mean is NaN"),
+    "data": (lambda: MultivariateNormal(ZEROS, EYE).log_prob(ZEROS / 0), 1, "NaN in the data"),
+    "cholesky": (
+        lambda: torch.linalg.cholesky(-EYE),
+        2,
+        "The factorisation could not be completed",
+    ),
+    "dtypes": (lambda: ZEROS.double() @ EYE, 1, "float64 meets float32"),
+}
+
+
+class ErrorFinder:
+    """The page "find your error message", and what it answers."""
+
+    def __init__(self, reader: Reader) -> None:
+        reader.open("errors")
+        self.page = reader.page
+        self.box = self.page.get_by_label("Paste your message")
+
+    def titles(self, typed: str) -> list[str]:
+        self.box.fill(typed)
+        visible = self.page.locator(".error-entry:not([hidden]) > h3")
+        return [text.rstrip("#") for text in visible.all_text_contents()]
+
+    def messages(self) -> dict[str, str]:
+        """The message of each entry that has one, by its title."""
+        entries = soup_of(self.page.content()).select(".error-entry")
+        said = {entry.h3.text.rstrip("#"): entry.select_one(".highlight-text") for entry in entries}
+        return {title: message.text for title, message in said.items() if message}
+
+
 @needs_browser
-def test_the_error_finder_finds_words_and_whole_messages(reader):
-    reader.open("errors")
-    visible = ".error-entry:not([hidden]) > h3"
-    box = reader.page.get_by_label("Paste your message")
-
-    def titles(typed: str) -> list[str]:
-        box.fill(typed)
-        return [text.rstrip("#") for text in reader.page.locator(visible).all_text_contents()]
-
-    everything = titles("")
+def test_the_error_finder_finds_a_few_words(reader):
+    finder = ErrorFinder(reader)
+    everything = finder.titles("")
     assert len(everything) > 40
-    assert titles("second time") == ["A second backward"]
-    found = titles(real_message())
-    assert "The covariance is not positive definite" in found
-    assert len(found) < len(everything) / 4  # the message alone has half a dozen causes
-    assert titles("zzz yyy") == []
+    assert finder.titles("second time") == ["A second backward"]
+    assert finder.titles("zzz yyy") == []
     assert "Nothing fits" in reader.page.get_by_role("status").text_content()
-    assert titles("") == everything
+    assert finder.titles("") == everything
+
+
+@needs_browser
+def test_the_error_finder_finds_each_entry_by_its_message(reader):
+    finder = ErrorFinder(reader)
+    messages = finder.messages()
+    assert len(messages) > 40
+    assert [title for title, said in messages.items() if title not in finder.titles(said)] == []
+
+
+@needs_browser
+@pytest.mark.parametrize(("provoke", "count", "title"), PRECISE.values(), ids=PRECISE)
+def test_the_error_finder_answers_a_real_message_with_its_causes_alone(
+    reader, provoke, count, title
+):
+    finder = ErrorFinder(reader)
+    message = real_message(provoke)
+    for pasted in (message, message.partition(":")[2]):  # with its type, and without
+        found = finder.titles(pasted)
+        assert title in found
+        assert len(found) == count
 
 
 @needs_browser

@@ -10,29 +10,38 @@ function wordsOf(text) {
   return new Set(text.toLowerCase().match(/[a-z][a-z_]{2,}/g) || []);
 }
 
-/** Whether an entry fits what was typed: a few words of it, or a whole message with its numbers. */
-function fits(entry, typed) {
+/** How well an entry fits: 1 if it has every typed word, else the share of its message typed. */
+function fit(entry, typed) {
   const wanted = [...wordsOf(typed)];
-  if (wanted.every((word) => entry.text.includes(word))) return true;
+  if (wanted.every((word) => entry.text.includes(word))) return 1;
   const said = [...entry.message];
-  const found = said.filter((word) => wanted.includes(word)).length;
-  return said.length > 0 && wanted.length > 4 && found / said.length >= MIN_SHARE;
+  const share = said.filter((word) => wanted.includes(word)).length / said.length;
+  return wanted.length > 4 && share >= MIN_SHARE ? share : 0;
+}
+
+/** The message of an entry, without its type and its brackets: not every reader pastes the same. */
+function messageOf(section) {
+  const message = section.querySelector(".highlight-text")?.textContent || "";
+  return message.replace(/^\w+:|\([^()]*\)/g, "");
 }
 
 function readEntries() {
   return [...document.querySelectorAll(".error-entry")].map((section) => ({
     section,
     text: section.textContent.toLowerCase(),
-    message: wordsOf(section.querySelector(".highlight-text")?.textContent || ""),
+    message: wordsOf(messageOf(section)),
   }));
 }
 
 function show(entries, typed, status) {
+  // Messages share many words: of those that fit, only the best are the reader's.
+  const fits = entries.map((entry) => fit(entry, typed));
+  const best = Math.max(...fits);
   let count = 0;
-  for (const entry of entries) {
-    entry.section.hidden = !fits(entry, typed);
+  entries.forEach((entry, k) => {
+    entry.section.hidden = fits[k] === 0 || fits[k] < best;
     count += !entry.section.hidden;
-  }
+  });
   for (const group of document.querySelectorAll(".error-group")) {
     group.hidden = !group.querySelector(".error-entry:not([hidden])");
   }

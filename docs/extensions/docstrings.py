@@ -35,6 +35,10 @@ def _link(name: re.Match) -> str:
 
 def _process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]):
     lines[:] = map(translate, lines)
+    if what == "property":
+        # Napoleon takes what stands before a colon on the first line for a type. So the first line
+        # is an empty comment.
+        lines[:0] = ["..", ""]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -76,7 +76,8 @@ def _directive(name: str) -> str:
     if _is_constant(name):
         return f".. autodata:: {_definition(name)}\n   :no-value:\n"
     kind = "class" if inspect.isclass(getattr(helpers, name)) else "function"
-    members = "   :members:\n" if kind == "class" else ""
+    # What comes from our own bases is shown, what comes from torch and Python is not.
+    members = "   :members:\n   :inherited-members: Module, tuple\n" if kind == "class" else ""
     return f".. auto{kind}:: helpers.{name}\n{members}"
 
 
