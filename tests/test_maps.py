@@ -153,6 +153,18 @@ def test_two_maps_are_redundant():
     torch.testing.assert_close(spectral(turned), spectral(free))
 
 
+def test_two_maps_keep_the_unit_of_any_variable_in_one_number():
+    """As a teacher asks in section 1 of notebook 6, with its factor and another unit of row 2."""
+    scale_tril = torch.tensor([[3.0, 0.0], [-1.0, 2.0]]).double()
+    other_unit = torch.tensor([[1.0], [10.0]]).double() * scale_tril
+    changed = {}
+    for name, make in SCALE_MAPS.items():
+        before, after = (make().right_inverse(each) for each in (scale_tril, other_unit))
+        changed[name] = int((~torch.isclose(before, after)).sum())
+    assert all(changed.values())
+    assert [name for name, many in changed.items() if many == 1] == ["row scale", "correlation"]
+
+
 @MAPS
 def test_gradients(scale_map):
     for dim in (1, 3):

@@ -133,6 +133,19 @@ def test_it_says_when_the_optimiser_has_not_arrived(tmp_path):
         run_here(tmp_path, code, load_wine().data)
 
 
+def test_it_needs_standard_units_to_arrive_so_soon(tmp_path):
+    """As its page says: the same steps in the units of the table leave it far away."""
+    few, n_changed = re.subn(r"max_iter=\d+", "max_iter=200", block())
+    raw = few.replace(
+        "center + unit * loc, scale_tril=unit[:, None] * factor", "loc, scale_tril=factor"
+    )
+    assert n_changed == 1
+    assert raw != few
+    run_here(tmp_path, few, load_wine().data)
+    with pytest.raises(AssertionError, match="the optimiser has not arrived"):
+        run_here(tmp_path, raw, load_wine().data)
+
+
 def spoilt(column: np.ndarray | float) -> np.ndarray:
     """The wine data with another third column."""
     data = load_wine().data.copy()

@@ -15,6 +15,9 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from sklearn.covariance import shrunk_covariance
+from sklearn.datasets import load_breast_cancer
+from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 from torch.distributions import LowerCholeskyTransform, MultivariateNormal
 
@@ -36,9 +39,10 @@ SECTIONS = sections(CHEAT_SHEET)
 
 
 def rows(text: str) -> list[list[str]]:
-    """Cells of the table in a markdown text, without its head."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    """Cells of the tables in a markdown text, without their heads."""
+    tables = re.findall(r"^\|.+\n\|[-|]+\n((?:\|.+\n)+)", text, re.MULTILINE)
+    lines = "".join(tables).splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 # Shapes ---------------------------------------------------------------------------------------
@@ -291,7 +295,8 @@ def new_data() -> None:
 
 @formula(
     "Standard errors",
-    r"\sqrt{\sigma_{ii} / N}, \quad \sqrt{(\sigma_{ii} \sigma_{jj} + \sigma_{ij}^2) / N}",
+    r"\sqrt{\sigma_{ii} / N}, \quad \sqrt{(\sigma_{ii} \sigma_{jj} + \sigma_{ij}^2) / N},"
+    r" \quad 1 / \sqrt{2N}",
 )
 def standard_errors() -> None:
     x, _, _ = many_fits()
@@ -307,6 +312,8 @@ def standard_errors() -> None:
     )
     expected = ((torch.outer(variances, variances) + sigma**2) / DRAWN).sqrt()
     torch.testing.assert_close(covariance.std(dim=0), expected, rtol=0.03, atol=0)
+    relative = covariance.diagonal(dim1=-2, dim2=-1).sqrt().std(dim=0) / variances.sqrt()
+    assert (relative * math.sqrt(2 * DRAWN) - 1).abs().max() < 0.03
 
 
 @formula("Noise", r"\sqrt{d / 2b}")
@@ -347,8 +354,43 @@ def units() -> None:
     assert_equal(stretch.diag() @ factor_z, torch.linalg.cholesky(covariance))
 
 
+@formula(
+    "Criteria",
+    r"\mathrm{AIC} = 2 N \ell + 2 p, \quad \mathrm{BIC} = 2 N \ell + p \log N",
+)
+def criteria() -> None:
+    x = some_samples()
+    least, n, p = mean_nll(x, x.mean(dim=0), torch.linalg.cholesky(moments(x)[1])).item(), 40, 9
+    theirs = GaussianMixture(1, reg_covar=0).fit(x)
+    assert 2 * n * least + 2 * p == pytest.approx(theirs.aic(x), rel=1e-9)
+    assert 2 * n * least + p * math.log(n) == pytest.approx(theirs.bic(x), rel=1e-9)
+
+
+def squared_distances(x: Tensor, fitted_to: Tensor) -> Tensor:
+    mean, covariance = moments(fitted_to)
+    centred = x - mean
+    return (centred @ covariance.inverse() * centred).sum(dim=-1)
+
+
+@formula("Leave a row out", r"N r^2 / (N - 1 - r^2)")
+def leave_a_row_out() -> None:
+    x = some_samples()
+    radius_2, n = squared_distances(x, x), len(x)
+    others = [torch.cat([x[:k], x[k + 1 :]]) for k in range(n)]
+    refitted = [squared_distances(x[k], others[k]) for k in range(n)]
+    assert_equal(n * radius_2 / (n - 1 - radius_2), torch.stack(refitted))
+
+
+@formula("Shrinkage", r"(1 - \alpha) \, S + \alpha \, (\mathrm{tr}\,S / d) \, I")
+def shrinkage() -> None:
+    _, covariance = moments(some_samples())
+    found = 0.7 * covariance + 0.3 * covariance.trace() / 3 * torch.eye(3).double()
+    assert_equal(found, torch.as_tensor(shrunk_covariance(covariance.numpy(), shrinkage=0.3)))
+
+
 def test_every_formula_on_the_sheet_is_one_that_is_checked():
-    assert formulas(SECTIONS["Formulas"]) == {name: latex for name, (latex, _) in CHECKS.items()}
+    found = formulas(SECTIONS["Formulas"]) | formulas(SECTIONS["Formulas: choose and shrink"])
+    assert found == {name: latex for name, (latex, _) in CHECKS.items()}
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -395,6 +437,20 @@ def test_the_check_on_the_sheet_would_notice_a_model_that_was_not_trained(recipe
     (check,) = re.findall(r"\*\*Check\*\*.*?```python\n(.*?)```", CHEAT_SHEET, re.DOTALL)
     with pytest.raises(AssertionError):
         exec(check, {**recipes, "model": recipes["Gaussian"](2)})
+
+
+@pytest.mark.parametrize("standardised", [True, False])
+def test_it_arrives_on_real_columns_once_they_are_standardised(recipes, standardised):
+    x = torch.as_tensor(load_breast_cancer().data[:, :5])  # their units differ by thousands
+    if standardised:
+        x = (x - x.mean(dim=0)) / x.std(dim=0)
+    learn, check = re.findall(
+        r"\*\*(?:Learn|Check)\b.*?```python\n(.*?)```", CHEAT_SHEET, re.DOTALL
+    )
+    names = {**recipes, "x": x}
+    exec(learn.replace("Gaussian(2)", "Gaussian(5)"), names)
+    with contextlib.nullcontext() if standardised else pytest.raises(AssertionError):
+        exec(check, names)
 
 
 def test_the_batch_on_the_sheet_has_one_loss_for_each_gaussian(recipes):
@@ -521,8 +577,8 @@ def test_the_cures_of_the_shapes_work():
 # Notation -------------------------------------------------------------------------------------
 
 
-def notebook_cells(kind: str) -> Iterator[str]:
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+def notebook_cells(kind: str, number: str = "") -> Iterator[str]:
+    for path in sorted((ROOT / "notebooks").glob(f"{number}*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == kind:
                 yield cell.source
@@ -532,10 +588,10 @@ def without_spaces(text: str) -> str:
     return re.sub(r"\s|\\,|\\!", "", text)
 
 
-def used_formulas() -> set[str]:
-    """All that stands between dollars in the notebooks, without spaces."""
-    text = "\n".join(notebook_cells("markdown"))
-    return {without_spaces(found) for found in re.findall(r"\$+([^$]+)\$+", text)}
+def formulas_of(number: str = "") -> set[str]:
+    """All that stands between dollars in the notebooks, or in one of them."""
+    text = "\n".join(notebook_cells("markdown", number))
+    return set(re.findall(r"\$+([^$]+)\$+", text))
 
 
 def used_names() -> set[str]:
@@ -562,7 +618,7 @@ TABLE = rows(NOTATION)
 
 @pytest.fixture(scope="module")
 def in_notebooks() -> set[str]:
-    return used_formulas()
+    return set(map(without_spaces, formulas_of()))
 
 
 @pytest.fixture(scope="module")
@@ -585,6 +641,37 @@ def test_what_is_not_used_would_be_noticed(in_notebooks, in_code):
     assert not occurs(r"\top p", in_notebooks)
     assert not occurs("H", in_notebooks)
     assert "scale_trill" not in in_code
+
+
+# But for pi, which is a number.
+GREEK = re.compile(
+    r"\\(?:var)?(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho"
+    r"|sigma|tau|upsilon|phi|chi|psi|omega)(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+def test_every_greek_letter_of_the_notebooks_stands_in_the_table():
+    used = set(GREEK.findall(" ".join(formulas_of())))
+    assert len(used) > 10
+    assert used == set(GREEK.findall(" ".join(row[0] for row in TABLE)))
+
+
+def places() -> list[tuple[str, str]]:
+    """The letters that the table places in a notebook, each with the number of one."""
+    found = []
+    for symbol, meaning, *_ in TABLE:
+        letter = symbol.strip("$").partition("_")[0]
+        for first, second in re.findall(r"notebooks? (\d+)(?: and (\d+))?", meaning):
+            found += [(letter, f"{int(number):02d}") for number in (first, second) if number]
+    return found
+
+
+def test_a_letter_is_used_in_the_notebooks_where_the_table_places_it():
+    here = {number: formulas_of(number) for _, number in places()}
+    assert len(places()) > 40
+    assert [place for place in places() if not occurs(place[0], here[place[1]])] == []
+    assert not occurs(r"\kappa", here["08"])
 
 
 def test_no_symbol_stands_twice():

@@ -28,6 +28,7 @@ EMPHASIS = {"worse", "in front of", "parameters", "distribution"}
 EXPLAINED_BY = {
     "gap in nats": "gap",
     "mean negative log-likelihood": "negative log-likelihood",
+    "scatter": "scatter matrix",
 }
 
 

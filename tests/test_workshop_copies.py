@@ -190,7 +190,7 @@ def test_lines_of_the_recap_that_sum_up_what_is_left_out_are_marked(made, name, 
 LEFT_FOR_HOME = {
     "half-day": [
         *["A symmetric matrix", "The positive definite ones", "$L$ gives"],
-        *["`torch.cov` divides", "Small starts", "MSE depends"],
+        *["`torch.cov` divides", "Under the MSE small", "MSE depends"],
         *["`scale_tril=` needs", "Count, mean", "The natural gradient", "The data leave"],
         *["A `DataLoader`", "The loss of a batch", "Time with a clock"],
     ],
