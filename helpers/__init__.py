@@ -1,6 +1,6 @@
 """Shared code of the course: learning a multivariate normal covariance with PyTorch.
 
-Modules stand in floors; each imports only from the floors below it.
+Modules stand in floors; each imports only from the floors below it and from those to its left.
 
 0. validation, devices
 1. gaussian, statistics, estimators, uncertainty, diagnostics, shrinkage, low_rank,

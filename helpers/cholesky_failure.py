@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.validation import as_tensor
+from helpers.validation import as_tensor, require_count, rounding_of_sums, try_cholesky
 
 FINE, NAN, ASYMMETRIC = "fine", "nan", "asymmetric"
 RANK_DEFICIENT, INDEFINITE = "rank-deficient", "indefinite"
 MOST_SHOWN = 5  # failing elements on a page, columns in a line
+MANY_ROWS = 100_000  # whose sums a fine matrix may come from, where nothing is said of them
 TAKES_PART = 0.1  # in a combination: the weight of a column beside the largest
 # As torch compares a matrix with its transpose, and in units of the scales beside it.
 TORCH_ATOL, TORCH_RTOL, ROUNDINGS = 1e-6, 1e-5, 64
@@ -62,7 +63,8 @@ class CholeskyFinding:
         The same with all columns brought to one scale: of the correlations, that is, where all
         variances are above zero.
     rounding_level : float
-        d * eps * largest eigenvalue: below it, the dtype cannot tell an eigenvalue from zero.
+        d * eps * largest eigenvalue, or 4 * eps * (d + sqrt(count)) * largest eigenvalue: below
+        it, the dtype cannot tell an eigenvalue from zero.
     rank : int
         Eigenvalues above the rounding level, all columns brought to one scale.
     constant_columns : tuple of int
@@ -83,6 +85,10 @@ class CholeskyFinding:
         up to one is enough.
     dtype : torch.dtype
     dim : int
+    count : int
+        Rows that the matrix was said to be summed over; 0 if nothing was said.
+    is_barely_fine : bool
+        Whether nothing was said, and a fit would refuse it as the covariance of very many rows.
     """
 
     index: tuple[int, ...]
@@ -107,6 +113,8 @@ class CholeskyFinding:
     shrinkage: float | None
     dtype: torch.dtype
     dim: int
+    count: int
+    is_barely_fine: bool
 
     @property
     def is_barely_indefinite(self) -> bool:
@@ -183,7 +191,7 @@ class CholeskyReport:
         return "\n".join([*lines, *([f"and {left} more"] if left > 0 else [])])
 
 
-def explain_cholesky_failure(matrix: Tensor) -> CholeskyReport:
+def explain_cholesky_failure(matrix: Tensor, *, count: int = 0) -> CholeskyReport:
     r"""Which matrices have no Cholesky factor, why, and what to do.
 
     A matrix is taken for positive definite if its smallest eigenvalue exceeds the rounding level
@@ -192,19 +200,32 @@ def explain_cholesky_failure(matrix: Tensor) -> CholeskyReport:
     question is asked once more with all columns at one scale, as a Cholesky factorisation does not
     depend on the units of the columns. Eigenvalues are computed in float64.
 
+    Sums over n rows are rounded by more, about :math:`\epsilon \sqrt n`. With `count`, the answer
+    is "fine" where `maximum_likelihood` and `fit` accept the covariance of so many rows, and
+    nowhere else.
+
     Parameters
     ----------
     matrix : Tensor or array, shape (*batch, d, d)
         Any square matrices of float32 or float64; NaN and infinity are part of what is explained.
+    count : int
+        Number of samples n that a covariance was computed from; 0 if that is not known.
 
     Returns
     -------
     CholeskyReport
+        `print` it for the page. `ok` says whether all matrices are fine, `cause` why the first that
+        is not fails: "nan", "asymmetric", "rank-deficient" or "indefinite". `findings` has one
+        finding for each matrix of a batch of shape `batch_shape`, in order, and `failing` those
+        that are not fine. Of a finding, `index` is its place in the batch and `advice` what to do,
+        the best first; `smallest_eigenvalue`, `largest_eigenvalue`, `rounding_level`, `rank`,
+        `constant_columns`, `negative_variances` and `columns_at_fault` are what was measured, and
+        `shrinkage` is the smallest that mends it.
 
     Raises
     ------
     TypeError, ValueError
-        If `matrix` is no floating point tensor of square matrices.
+        If `matrix` is no floating point tensor of square matrices, or `count` no whole number.
 
     References
     ----------
@@ -219,10 +240,11 @@ def explain_cholesky_failure(matrix: Tensor) -> CholeskyReport:
         raise ValueError(
             f"matrix: expected shape (..., dim, dim) and a dim above 0, got {tuple(matrix.shape)}"
         )
+    count = require_count(count, "count", minimum=0)
     batch_shape, dim = tuple(matrix.shape[:-2]), matrix.shape[-1]
     flat = matrix.detach().reshape(math.prod(batch_shape), dim, dim).cpu()
-    measured = zip(_places(batch_shape), flat, *_measured(flat), strict=True)
-    return CholeskyReport(batch_shape, tuple(_finding(*each) for each in measured))
+    measured = zip(_places(batch_shape), flat, *_measured(flat, count), strict=True)
+    return CholeskyReport(batch_shape, tuple(_finding(count, *each) for each in measured))
 
 
 def _places(batch_shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -235,22 +257,37 @@ def _places(batch_shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         yield tuple(place)
 
 
-def _measured(matrix: Tensor) -> Iterator[Any]:
+def _measured(matrix: Tensor, count: int) -> Iterator[Any]:
     """What is asked of all matrices (n, d, d) at once: for each quantity its n values."""
-    eps = torch.finfo(matrix.dtype).eps
-    largest, where, is_asymmetric = _asymmetry(matrix, ROUNDINGS * eps)
+    level = _rounding_of(matrix, count)
+    largest, where, is_asymmetric = _asymmetry(matrix, ROUNDINGS * torch.finfo(matrix.dtype).eps)
     no_upper, no_lower = _unfilled(matrix, is_asymmetric)
     mirrored = _mirrored(matrix, no_upper, no_lower)
     unit, own, scaled, positive = _spectra(mirrored, matrix.dtype)
     one_scale = torch.linalg.eigvalsh(scaled)
+    is_fine = own[:, 0] > level * own.abs().amax(dim=1)
+    rank = (one_scale > level * one_scale.abs().amax(dim=1)[:, None]).sum(1)
+    if count:
+        is_fine = _is_accepted(mirrored.to(matrix.dtype), count)
+        rank = torch.where(is_fine, own.shape[1], rank.clamp(max=own.shape[1] - 1))
     yield matrix.isfinite().flatten(1).all(dim=1).tolist()
     yield from (largest.tolist(), where.tolist(), is_asymmetric.tolist())
     yield from (no_upper.tolist(), no_lower.tolist())
     yield unit.tolist()
     yield from (own, own[:, 0].tolist(), own[:, -1].tolist(), one_scale, scaled)
-    yield (own[:, 0] > own.shape[1] * eps * own.abs().amax(dim=1)).tolist()
-    yield (one_scale > own.shape[1] * eps * one_scale.abs().amax(dim=1)[:, None]).sum(1).tolist()
-    yield positive.tolist()
+    yield from (is_fine.tolist(), rank.tolist(), positive.tolist())
+
+
+def _rounding_of(matrix: Tensor, count: int) -> float:
+    """What rounding may move the eigenvalues of (*batch, d, d) by, relatively to the largest."""
+    own = matrix.shape[-1] * torch.finfo(matrix.dtype).eps
+    return rounding_of_sums(matrix, count) if count else own
+
+
+def _is_accepted(matrix: Tensor, count: int) -> Tensor:
+    """Which matrices, (n,), a fit takes for covariances of so many rows."""
+    symmetric = matrix / 2 + matrix.mT / 2
+    return ~try_cholesky(symmetric, count)[1]
 
 
 def _spectra(matrix: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -298,6 +335,7 @@ def _asymmetry(matrix: Tensor, roundings: float) -> tuple[Tensor, Tensor, Tensor
 
 
 def _finding(
+    count: int,
     index: tuple[int, ...],
     matrix: Tensor,
     is_finite: bool,
@@ -317,7 +355,8 @@ def _finding(
     has_variances: bool,
 ) -> CholeskyFinding:
     """What was measured, as a finding; only a matrix that is not fine is looked at again."""
-    dim, eps, cause, where = len(matrix), torch.finfo(matrix.dtype).eps, FINE, None
+    dim, cause, where = len(matrix), FINE, None
+    eps, level = torch.finfo(matrix.dtype).eps, _rounding_of(matrix, count)
     if is_finite and is_asymmetric:
         column, row = divmod(place, dim)  # as it stands in the lower triangle
         where = (row, column)
@@ -327,7 +366,9 @@ def _finding(
         first_row, first_column = (~matrix.isfinite()).nonzero()[0].tolist()
         where = (first_row, first_column)
     elif not is_fine:
-        cause = cause_by_eigenvalues(own, one_scale, dim * eps)
+        cause = cause_by_eigenvalues(own, one_scale, level)
+        if count and cause == FINE:  # in its own units, or by so little that a fit refuses it
+            cause = RANK_DEFICIENT
     sound = is_fine and is_finite
     diagonal = None if sound else matrix.diagonal()
     shrunk = one_scale if has_variances else own
@@ -346,15 +387,19 @@ def _finding(
         largest_eigenvalue=largest * unit,
         smallest_at_one_scale=one_scale[0].item() if is_finite else math.nan,
         largest_at_one_scale=one_scale[-1].item() if is_finite else math.nan,
-        rounding_level=dim * eps * max(abs(smallest), abs(largest)) * unit,
+        rounding_level=level * max(abs(smallest), abs(largest)) * unit,
         rank=rank,
         constant_columns=() if diagonal is None else _columns(diagonal == 0),
         negative_variances=() if diagonal is None else _columns(diagonal < 0),
-        columns_at_fault=_at_fault(scaled, dim * eps) if is_at_fault else (),
+        columns_at_fault=_at_fault(scaled, level) if is_at_fault else (),
         keeps_variances=has_variances,
         shrinkage=_shrinkage(shrunk, math.sqrt(eps)) if is_finite else None,
         dtype=matrix.dtype,
         dim=dim,
+        count=count,
+        is_barely_fine=not count
+        and cause == FINE
+        and one_scale[0].item() <= rounding_of_sums(matrix, MANY_ROWS),
     )
 
 
@@ -425,12 +470,15 @@ def _facts(found: CholeskyFinding) -> Iterator[str]:
     smallest = "zero to rounding" if is_zero else f"{found.smallest_eigenvalue:.3g}"
     name = str(found.dtype).removeprefix("torch.")
     yield f"smallest eigenvalue {smallest}, largest {found.largest_eigenvalue:.3g}"
-    yield f"rounding level of {name}: {found.rounding_level:.1g}"
+    summed = f" over {found.count} rows" if found.count else ""
+    yield f"rounding level of {name}{summed}: {found.rounding_level:.1g}"
     if is_zero and found.symmetrised == FINE:
         yield "with all columns at one scale it stands above rounding"
     elif is_zero and found.symmetrised == INDEFINITE:
         one_scale = f"{found.smallest_at_one_scale:.3g}, largest {found.largest_at_one_scale:.3g}"
         yield f"with all columns at one scale: smallest {one_scale}"
+    if found.is_barely_fine:
+        yield "near the rounding of sums over many rows: fit may refuse it (count=n tells)"
     if found.symmetrised == RANK_DEFICIENT:
         yield f"rank {found.rank} of {found.dim}"
 

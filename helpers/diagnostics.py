@@ -110,7 +110,9 @@ def mardia(data: Any) -> Mardia:
     """
     data = _as_enough_rows(data, fewest=4)
     n, d = data.shape[-2:]
-    z = _whitened(data, maximum_likelihood(data))  # (*batch, d, n)
+    maximum_likelihood(data)  # refuses what has no fit in the precision of the data
+    wide = data.to(widest_dtype(data.device))
+    z = _whitened(wide, maximum_likelihood(wide))  # (*batch, d, n)
     # The sum over pairs of rows is one over triples of columns, which are fewer.
     skewness = sum(
         ((z * row[..., None, :]) @ z.mT / n).square().sum((-2, -1)) for row in z.unbind(-2)
@@ -125,7 +127,7 @@ def mardia(data: Any) -> Mardia:
     variance /= (n + 1) ** 2 * (n + 3) * (n + 5)
     kurtosis_statistic = (kurtosis - mean) / variance**0.5
     half_df = torch.full_like(skewness_statistic, df / 2)
-    return Mardia(
+    found = (
         skewness,
         kurtosis,
         skewness_statistic,
@@ -133,6 +135,7 @@ def mardia(data: Any) -> Mardia:
         torch.special.gammaincc(half_df, skewness_statistic / 2),
         torch.special.erfc(kurtosis_statistic.abs() / 2**0.5),
     )
+    return Mardia(*(each.to(data.dtype) for each in found))
 
 
 def leave_one_out(data: Any) -> LeaveOneOut:
@@ -279,6 +282,10 @@ def distance_band(
     TypeError, ValueError
         If an argument does not fit, or n is below d + 2.
 
+    Notes
+    -----
+    Time and memory grow with `repeats` times n; above some ten thousand rows pass a subsample.
+
     References
     ----------
     Gnanadesikan and Kettenring (1972), Robust estimates, residuals, and outlier detection with
@@ -379,7 +386,7 @@ def expected_excess(dim: int, count: int) -> float:
     """
     dim = require_count(dim, "dim", maximum=FAR)
     count = require_count(count, "count", minimum=dim + 3)
-    i = torch.arange(1, dim + 1, dtype=torch.float64)
+    i = torch.arange(1, dim + 1, dtype=torch.float64, device="cpu")
     logs = torch.log1p(-i / count) + _digamma_minus_log((count - i) / 2)
     return n_free_parameters(dim) / (count - dim - 2) + 0.5 * logs.sum().item()
 
@@ -542,7 +549,7 @@ def _criterion(
         mean_nll = require_number(mean_nll, "mean_nll")
     n_parameters = require_count(n_parameters, "n_parameters", minimum=0)
     value = 2 * require_count(count, "count") * mean_nll + price * n_parameters
-    finite = bool(torch.as_tensor(value).isfinite().all())
+    finite = math.isfinite(value) if isinstance(value, float) else bool(value.isfinite().all())
     if not finite:
         raise ValueError(
             f"mean_nll: expected one that can be multiplied by {2 * count}, got {mean_nll}"

@@ -461,7 +461,8 @@ class MappedCholesky(nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """The name of the map, in UTF-8, for `state_dict`: (characters,) of uint8."""
-        return torch.tensor(list(type(self.scale_map).__name__.encode()), dtype=torch.uint8)
+        name = list(type(self.scale_map).__name__.encode())
+        return torch.tensor(name, dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         """Nothing to set: that it is the same map was seen before any number was loaded."""

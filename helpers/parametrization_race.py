@@ -93,9 +93,9 @@ def load_columns(data: str, units: str) -> Tensor:
 
 def first_factor(scale_map: str, dim: int) -> Tensor:
     """Where a run starts, (d, d): the identity; for the spectral map, unequal variances."""
-    scales = torch.ones(dim, dtype=torch.float64)
+    scales = torch.ones(dim, dtype=torch.float64, device="cpu")
     if scale_map == "spectral":
-        scales = torch.linspace(0.8, 1.2, dim, dtype=torch.float64)
+        scales = torch.linspace(0.8, 1.2, dim, dtype=torch.float64, device="cpu")
     return scales.diag()
 
 

@@ -218,8 +218,9 @@ class LowRankLikelihood(StructuredLikelihood):
     unit variances and weak loadings of different shape, from which all factors can be learnt; at
     zero loadings the gradient vanishes.
 
-    The likelihood may have several maxima. A fit ends at one of them and measures its gap from the
-    best that many starts found: see `converged` of its history.
+    A fit goes on from the correlations of the model and takes its scales from the data, so that the
+    units do not matter. The likelihood may have several maxima. A fit ends at one of them and
+    measures its gap from the best that many starts found: see `converged` of its history.
 
     Parameters
     ----------

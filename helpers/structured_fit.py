@@ -75,6 +75,9 @@ class _Problem:
     def prepare(self) -> None:
         """What comes before the first step: nothing, or a step that brings the scales right."""
 
+    def require_minimum(self, dtype: torch.dtype) -> None:
+        """Raise ValueError if there is none but for the rounding of a model in this dtype."""
+
     def gap(self) -> Tensor:
         """Loss above its minimum, with gradients, shape batch_shape."""
         raise NotImplementedError
@@ -126,10 +129,20 @@ class _LowRankProblem(_Problem):
             (own - FLOOR).sqrt(),
         ]
         super().__init__(start, self.lowest + self.scale.log().sum(dim=-1))
+        size = (model.cov_diag + model.cov_factor.square().sum(dim=-1)).sqrt()  # (*batch, d)
+        self.shape = model.cov_factor / size[..., None], model.cov_diag / size.square()
 
     def prepare(self) -> None:
-        """Some steps of EM, which find the scales whatever the units."""
+        """Some steps of EM, from the correlations of the model: its scales may be far off.
+
+        At a maximum the variances of the model are those of the sample, so that a fit which starts
+        near one does not leave it.
+        """
+        _, factor, free = self.parameters
+        loadings, own = self.shape
         with torch.no_grad():
+            factor.copy_(loadings)
+            free.copy_((own.clamp(min=2 * FLOOR) - FLOOR).sqrt())
             for _ in range(EM_STEPS):
                 self._em_step()
 
@@ -172,6 +185,10 @@ class _ShrinkageProblem(_Problem):
 
     def __init__(self, model: ShrinkageLikelihood, statistics: SufficientStatistics) -> None:
         self.eigenvalues, self.seen = model.eigenvalues, mean_squares(model, statistics)
+        variance = statistics.covariance_matrix().diagonal(dim1=-2, dim2=-1)
+        square = variance + (statistics.mean - model.loc).square()
+        # What would be seen along each axis if the columns were not correlated, (*batch, d).
+        self.uncorrelated = (model.eigenvectors.square() * square[..., :, None]).sum(dim=-2)
         super().__init__([model.logit_shrinkage], self._minimum())
 
     def gap(self) -> Tensor:
@@ -188,6 +205,23 @@ class _ShrinkageProblem(_Problem):
         with torch.no_grad():
             self.parameters[0].copy_(self.best_of_grid)
 
+    def require_minimum(self, dtype: torch.dtype) -> None:
+        """Raise ValueError where neither the covariance nor the data have variance.
+
+        On the rows that a singular covariance was made from, rounding leaves a little variance, and
+        the loss a minimum near no shrinkage that means nothing. Beside the scales of the columns it
+        is small, as small eigenvalues of columns in unlike units need not be.
+        """
+        values = self.eigenvalues
+        rounding = 4 * values.shape[-1] * torch.finfo(dtype).eps
+        is_zero = values <= rounding * values[..., -1:]  # (*batch, d)
+        seen, most = ((is_zero * each).sum(dim=-1) for each in (self.seen, self.uncorrelated))
+        if bool((is_zero.any(dim=-1) & (seen <= rounding * most)).any()):
+            raise ValueError(
+                "data: expected rows with variance where covariance_matrix has none, got rows "
+                "without, so that no shrinkage is the best; use other rows than it was made from"
+            )
+
     def _minimum(self) -> Tensor:
         """The smallest loss: on a grid, and between its points."""
         values = self.eigenvalues
@@ -197,13 +231,6 @@ class _ShrinkageProblem(_Problem):
         losses = self._nll(grid.expand(-1, *values.shape[:-1]))  # (points, *batch)
         best = losses.argmin(dim=0)
         self.best_of_grid = grid.flatten()[best]
-        rounding = 4 * values.shape[-1] * torch.finfo(values.dtype).eps
-        singular = values[..., 0] <= rounding * values[..., -1]
-        if bool((singular & (best == 0)).any()):
-            raise ValueError(
-                "data: expected rows with variance where covariance_matrix has none, got rows "
-                "without, so that no shrinkage is the best; use other rows than it was made from"
-            )
         width = 2 * FURTHEST_LOGIT / (POINTS - 1)
         return self._nll(_golden_section(self._nll, self.best_of_grid, width))
 
@@ -227,9 +254,11 @@ _PROBLEMS: dict[type[StructuredLikelihood], Callable[..., _Problem]] = {
 
 
 def _problem_of(model: StructuredLikelihood, statistics: SufficientStatistics) -> _Problem:
-    """What there is to minimise for a model."""
+    """What there is to minimise for a model, which is left alone."""
     make = next(made for kind, made in _PROBLEMS.items() if isinstance(model, kind))
-    return make(model, statistics)
+    problem = make(copy.deepcopy(model).to(statistics.mean.dtype), statistics)
+    problem.require_minimum(model.loc.dtype)
+    return problem
 
 
 def fit_structured(
@@ -245,11 +274,15 @@ def fit_structured(
 ) -> StructuredHistory:
     """Train a structured model in place, from where it is, by L-BFGS in float64.
 
-    What `helpers.fit` does with such a model. The gap is that to the minimum of the structure: a
-    closed form, the end of a search along the one number, or for a `LowRankLikelihood` the best
-    that the many starts of `factor_analysis` found. A fit ends at a gap of `tol`, or where no gap
-    has changed by more than a thousandth of that in 20 steps. Where a variance goes to its floor,
-    the last digits come slowly, and another local maximum may be reached: see `converged`.
+    What `helpers.fit` does with such a model. A `LowRankLikelihood` goes on from its correlations,
+    and takes its scales from the data. A `ShrinkageLikelihood` goes to the best of many shrinkages
+    first.
+
+    The gap is that to the minimum of the structure: a closed form, the end of a search along the
+    one number, or for a `LowRankLikelihood` the best that the many starts of `factor_analysis`
+    found. A fit ends at a gap of `tol`, or where no gap has changed by more than a thousandth of
+    that in 20 steps. Where a variance goes to its floor, the last digits come slowly, and another
+    local maximum may be reached: see `converged`.
 
     Parameters
     ----------
@@ -283,9 +316,8 @@ def fit_structured(
     tol = DEFAULT_TOLERANCE if tol is None else require_number(tol, "tol", above=0)
     max_steps = MOST_STEPS if max_steps is None else require_count(max_steps, "max_steps")
     statistics = _as_wide(model, data)
-    wide = copy.deepcopy(model).to(statistics.mean.dtype)
     with torch.no_grad():
-        problem = _problem_of(wide, statistics)
+        problem = _problem_of(model, statistics)
     recorder = Recorder(home)
     try:
         converged = _descend(problem, recorder, tol, max_steps)

@@ -320,7 +320,7 @@ def _is_clearly_definite(matrix: Tensor, factor: Tensor, count: Tensor | int) ->
     variance = matrix.diagonal().tolist()
     pivots = factor.diagonal().tolist()
     share = math.prod(pivot / own * pivot for pivot, own in zip(pivots, variance, strict=True))
-    return share > math.e * _rounding(matrix, float(count))
+    return share > math.e * rounding_of_sums(matrix, float(count))
 
 
 def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | int) -> Tensor:
@@ -333,7 +333,7 @@ def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | int) -> T
     variance = matrix.diagonal(dim1=-2, dim2=-1)  # (*batch, d)
     if isinstance(count, Tensor):
         count = count.to(matrix.dtype).unsqueeze(-1)
-    rounding = _rounding(matrix, count)
+    rounding = rounding_of_sums(matrix, count)
     # The shares multiply to the determinant of the correlation matrix, and no eigenvalue of that is
     # below its determinant / e. This settles most cases without solving for anything.
     share = factor.diagonal(dim1=-2, dim2=-1).square() / variance  # (*batch, d)
@@ -344,7 +344,7 @@ def _dependent_columns(matrix: Tensor, factor: Tensor, count: Tensor | int) -> T
     return ~(rounding * spread < 1)  # NaN where a pivot is zero
 
 
-def _rounding(matrix: Tensor, count: Any) -> Any:
+def rounding_of_sums(matrix: Tensor, count: Any) -> Any:
     """What rounding may move the entries of a covariance by, relatively, summed over `count`.
 
     It grows with the columns and, like a random walk, with the samples: up to half of this was

@@ -771,11 +771,12 @@ TARGETS: dict[str, Target] = {
         errors_of_covariance,
     ),
     "explain_cholesky_failure": _target(
-        lambda matrix: [
-            (each.cause, each.rank) for each in helpers.explain_cholesky_failure(matrix).findings
+        lambda matrix, count: [
+            (each.cause, each.rank)
+            for each in helpers.explain_cholesky_failure(matrix, count=count).findings
         ],
-        _fixed(matrix=covariance),
-        {"matrix": "square"},
+        _fixed(matrix=covariance, count=8),
+        {"matrix": "square", "count": "from zero"},
         extra={"matrix": {name: Bad(bad.make, RIGHT) for name, bad in NOT_FINITE.items()}},
     ),
     "Verdict": _target(

@@ -13,8 +13,9 @@ from strategies import DTYPES, dims, eps, random_scale_tril, seeds
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from helpers import cholesky_failure, explain_cholesky_failure, load_dataset
+from helpers import cholesky_failure, explain_cholesky_failure, load_dataset, maximum_likelihood
 from helpers.cholesky_failure import CholeskyFinding, cause_by_eigenvalues
+from helpers.validation import try_cholesky
 
 DOUBLE = torch.float64
 
@@ -473,6 +474,72 @@ def test_rounding_in_long_sums_is_not_taken_for_a_wrong_model():
     assert any("collect more" in line for line in finding.advice)
     assert not found(torch.tensor(CAUSES["indefinite"])).is_barely_indefinite
     assert not found(torch.ones(2, 2)).is_barely_indefinite
+
+
+def sum_of_two(seed: int, n: int, dtype: torch.dtype) -> Tensor:
+    """Two columns and their sum, (n, 3)."""
+    x = torch.randn(n, 2, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+    x = x * torch.tensor([1.0, 2.0]) + torch.tensor([5.0, 3.0])
+    return torch.cat([x, x.sum(dim=1, keepdim=True)], dim=1).to(dtype)
+
+
+NEAR = "near the rounding of sums over many rows: fit may refuse it (count=n tells)"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1000, 10_000])
+def test_told_how_many_rows_there_were_it_refuses_what_a_fit_refuses(n, dtype):
+    for seed in range(20):
+        x = sum_of_two(seed, n, dtype)
+        with pytest.raises(ValueError, match="no variance left beyond"):
+            maximum_likelihood(x)
+        matrix = torch.cov(x.mT)
+        (finding,) = explain_cholesky_failure(matrix, count=n).findings
+        assert (finding.cause, finding.rank) == ("rank-deficient", 2)
+        assert finding.columns_at_fault == ()  # all of them
+        assert f"rounding level of {str(dtype)[6:]} over {n} rows: " in str(finding)
+        assert NEAR not in str(finding)
+        unsaid = found(matrix)
+        assert unsaid.is_barely_fine == (unsaid.cause == "fine") == (NEAR in str(unsaid))
+        assert explain_cholesky_failure(torch.cov(x[:, :2].mT), count=n).ok
+
+
+@given(
+    seed=seeds,
+    dim=st.integers(2, 8),
+    dtype=st.sampled_from(DTYPES),
+    levels=st.floats(-3, 3),
+    count=st.sampled_from([1, 100, 10**6, 10**10]),
+    size=st.floats(0, 6),
+)
+def test_two_judges_of_one_covariance_never_disagree(seed, dim, dtype, levels, count, size):
+    """Around the rounding level and in any units, where eigenvalues alone would often differ."""
+    lowest = 10**levels * 4 * eps(dtype) * (dim + count**0.5)
+    plain = rotated([min(lowest, 0.4), *torch.linspace(0.5, 2.0, dim - 1).tolist()], seed)
+    units = 10 ** (size * torch.linspace(-1, 1, dim, dtype=DOUBLE))
+    matrix = (units[:, None] * plain * units).to(dtype)
+    matrix = (matrix + matrix.mT) / 2
+    report = explain_cholesky_failure(torch.stack([matrix, 2 * matrix]), count=count)
+    failed = bool(try_cholesky(matrix, count)[1])
+    assert [each.cause for each in report.findings] == 2 * ["rank-deficient" if failed else "fine"]
+    assert all((each.rank == dim) != failed for each in report.findings)
+
+
+def test_told_how_many_rows_there_were_it_asks_about_the_symmetric_part():
+    matrix = torch.tensor([[1.0, 1.5], [0.5, 1.0]])  # of which either triangle alone is judged else
+    (finding,) = explain_cholesky_failure(matrix, count=100).findings
+    assert (finding.cause, finding.symmetrised) == ("asymmetric", "rank-deficient")
+    (finding,) = explain_cholesky_failure(matrix.tril(), count=100).findings
+    assert (finding.cause, finding.symmetrised, finding.count) == ("asymmetric", "fine", 100)
+
+
+def test_a_matrix_near_the_rounding_of_many_rows_is_pointed_out_and_another_is_not():
+    for lowest, is_near in ((1e-13, True), (1e-12, False)):
+        finding = found(torch.tensor([[1.0, 1 - lowest], [1 - lowest, 1.0]], dtype=DOUBLE))
+        assert finding.cause == "fine"
+        assert finding.is_barely_fine == is_near
+        assert (NEAR in str(finding)) == is_near
+    assert not found(torch.ones(2, 2)).is_barely_fine
 
 
 def test_no_shrinkage_where_none_is_needed_or_none_helps():

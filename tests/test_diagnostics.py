@@ -546,6 +546,12 @@ def test_criteria_of_a_batch_come_in_its_dtype():
     )
 
 
+def test_criteria_of_a_number_are_python_floats():
+    """Larger than a float32, which torch would make of it."""
+    assert aic(1e38, 1, 10) == pytest.approx(2e39)
+    assert bic(-1e300, 1, 10) == pytest.approx(-2e301)
+
+
 def test_what_makes_no_criterion_is_named():
     assert aic(0.0, 0, 10) == 0
     assert aic(1.0, 0, 10) == 20
@@ -566,6 +572,15 @@ def test_half_of_aic_per_sample_estimates_the_loss_on_new_data():
     estimated = (aic(nll, 9, 100) / 200).mean().item()
     entropy = 1.5 * (1 + math.log(2 * math.pi))
     assert estimated == pytest.approx(entropy + expected_gap(3, 100), rel=0.002)
+
+
+def test_mardia_far_from_zero_keeps_its_digits():
+    """In float32 a whitened row was off by the rounding of its mean: by 0.4 in the statistic."""
+    far = (random_samples(100, 4, seed=0) + 1e5).float()
+    found, expected = mardia(far), mardia(far.double())
+    assert all(each.dtype == torch.float32 for each in found)
+    # Of the answer alone, which is rounded once.
+    torch.testing.assert_close([each.double() for each in found], list(expected), rtol=1e-6, atol=0)
 
 
 # Batches, dtypes, inputs -----------------------------------------------------------------------

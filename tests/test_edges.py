@@ -22,12 +22,16 @@ from helpers import (
     GaussianLikelihood,
     LowRankCovariance,
     LowRankLikelihood,
+    MappedCholesky,
     ShrinkageLikelihood,
     SufficientStatistics,
     Verdict,
+    aic,
+    bic,
     crossover,
     distance_band,
     draw_estimates,
+    expected_excess,
     explain_cholesky_failure,
     factor_analysis,
     fit,
@@ -36,6 +40,7 @@ from helpers import (
     ledoit_wolf,
     load_checkpoint,
     mardia,
+    mean_confidence_radius,
     measure_crossover,
     median_seconds,
     oas,
@@ -52,7 +57,7 @@ from helpers.exercises.checking import Exercise, _Call
 from helpers.exercises.explaining import _Rule
 from helpers.interactive.mse_descent import MseDescentScene
 from helpers.optimizers import NaturalGradient
-from helpers.parametrization_race import Run
+from helpers.parametrization_race import Run, first_factor
 from helpers.plotting.style import STYLE_PARAMS, save_benchmark_figure
 from helpers.structured_fit import StructuredHistory
 from helpers.validation import as_tensor
@@ -101,6 +106,17 @@ ASKED = {
     "factor analysis": lambda table: factor_analysis(table[:4], 1).covariance_matrix,
     "low rank density": log_prob_of_low_rank,
     "why there is no factor": lambda table: str(explain_cholesky_failure(-covariance_of(table))),
+    "whether a fit accepts": lambda table: str(
+        explain_cholesky_failure(covariance_of(table), count=30)
+    ),
+    "criteria": lambda table: (aic(1.5, 3, 10), bic(1.5, 3, 10), aic(table[0], 3, 10)),
+    "expected excess": lambda table: expected_excess(3, 10),
+    "band": lambda table: distance_band(9, 2, repeats=40),
+    "radius": lambda table: mean_confidence_radius(2, 9),
+    "name of a map": lambda table: MappedCholesky(
+        SCALE_MAPS["softplus"](), 3, dtype=table.dtype, device="cpu"
+    ).get_extra_state(),
+    "start of a race": lambda table: [first_factor(name, 3) for name in ("softplus", "spectral")],
     **{
         f"loss, {name}": lambda table, made=made: made(table)(table).detach()
         for name, made in STRUCTURED.items()

@@ -371,6 +371,61 @@ def test_on_the_rows_it_was_made_from_a_covariance_is_not_shrunk():
         fit(singular, few)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [15, 20])
+def test_the_rows_of_a_singular_covariance_are_refused_and_others_are_not(n, dtype):
+    """Rounding leaves their likelihood a maximum at a shrinkage that is only noise."""
+    for seed in range(4):
+        own, others = ((random_samples(n, 20, seed=each) + 5).to(dtype) for each in (seed, -1))
+        model = ShrinkageLikelihood(torch.cov(own.T, correction=0), own.mean(0))
+        before = model.logit_shrinkage.clone()
+        with pytest.raises(ValueError, match="^data: expected rows with variance where"):
+            fit(model, own)
+        assert torch.equal(model.logit_shrinkage, before)
+        assert fit(model, others).converged
+        assert model.shrinkage.item() > 0.01
+
+
+def test_columns_in_unlike_units_are_not_taken_for_singular():
+    """The smallest variance of wine is 1e-7 of the largest: a rounding of float32, and data."""
+    rows = torch.as_tensor(load_wine().data)[
+        torch.randperm(178, generator=torch.Generator().manual_seed(0))
+    ]
+    found = []
+    for dtype in DTYPES:
+        half, others = rows.to(dtype).split(89)
+        model = ShrinkageLikelihood(torch.cov(half.T, correction=0), half.mean(0))
+        assert fit(model, others).converged
+        found.append(model.shrinkage.item())
+    assert found[0] == pytest.approx(found[1], rel=0.05)
+    assert 1e-7 < found[1] < 1e-5
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e12, 1e30])
+def test_a_low_rank_fit_takes_as_many_steps_in_any_unit(unit):
+    rows = random_samples(200, 2, seed=0) @ random_samples(2, 6, seed=1)
+    rows = rows + 0.5 * random_samples(200, 6, seed=2)
+    models = [LowRankLikelihood(6, 2, dtype=torch.float64) for _ in range(2)]
+    plain, scaled = (fit(m, u * rows) for m, u in zip(models, (1.0, unit), strict=True))
+    assert plain.converged
+    assert scaled.converged
+    assert plain.n_steps == scaled.n_steps < 100
+    loadings = [model.cov_factor.detach() for model in models]
+    torch.testing.assert_close(loadings[1] / unit, loadings[0], rtol=1e-5, atol=1e-6)
+    assert fit(models[1], unit * rows).n_steps == 0  # where it is already
+
+
+def test_a_low_rank_fit_that_starts_near_its_end_starts_from_there():
+    data = correlated_samples(60, 6)
+    model = LowRankLikelihood(6, 2, dtype=torch.float64)
+    first = fit(model, data)
+    with torch.no_grad():
+        model.cov_factor.mul_(1.001)
+    again = fit(model, data)
+    assert 0 < again.gap[1] < again.gap[0] < 1e-4 < first.gap[1]
+    assert again.n_steps < first.n_steps
+
+
 @settings(max_examples=4)
 @given(seed=seeds, rank=st.integers(1, 2))
 def test_units_do_not_hinder_a_fit(seed, rank):

@@ -64,6 +64,11 @@ def plot_chi_squared(
         If a distance is negative or not finite, there are too few or too many, their mean is not
         d to a thousandth, or another argument does not fit.
 
+    Notes
+    -----
+    The band is simulated: time and memory grow with n, and above some ten thousand rows pass a
+    subsample, with the distances from the fit to it.
+
     References
     ----------
     Johnson and Wichern (2007), Applied Multivariate Statistical Analysis, section 4.6.
