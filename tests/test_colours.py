@@ -7,11 +7,14 @@ the single points of a cloud, which is read as a whole, and a filling within an 
 
 from __future__ import annotations
 
+import ast
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import colour
 import matplotlib as mpl
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -35,6 +38,8 @@ from helpers.plotting.style import STYLE_PARAMS, linear_rgb, luminance, text_col
 WORDS, LARGE_WORDS, MARKS = 4.5, 3.0, 3.0  # the contrasts that are asked for
 LARGE = 18  # points
 WHITE = (1.0, 1.0, 1.0)
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+WRITES = {"text", "annotate", "set_title", "set_xlabel", "set_ylabel", "suptitle"}
 VISION = {
     "typical": np.eye(3),
     # Machado, Oliveira and Fernandes (2009), on linear RGB, at severity 1.
@@ -311,7 +316,64 @@ def test_words_can_be_read_and_lines_seen_in_interactive_pictures(name):
     assert hard_to_read(fig) == []
 
 
+# What notebooks draw themselves -------------------------------------------------------------------
+
+
+def pale_words(source: str) -> list[str]:
+    """Roles too pale for the words of a cell, which are in their colours, or in white on them.
+
+    Nothing is drawn, so where the colour is looked up, or white, any role that the cell names may
+    be meant.
+    """
+    nodes = list(ast.walk(ast.parse(source)))
+    strings = {each.value for each in nodes if isinstance(each, ast.Constant)}
+    named = strings & set(plotting.COLORS)
+    writing = [
+        each
+        for each in nodes
+        if isinstance(each, ast.Call)
+        and isinstance(each.func, ast.Attribute)
+        and each.func.attr in WRITES
+    ]
+    meant: set[str] = set()
+    for ink in (each.value for call in writing for each in call.keywords if each.arg == "color"):
+        match ink:
+            case ast.Constant("white"):
+                meant |= named
+            case ast.Subscript(ast.Name("COLORS"), ast.Constant(role)):
+                meant.add(role)
+            case ast.Subscript(ast.Name("COLORS")):
+                meant |= named
+    return sorted(role for role in meant if contrast(plotting.COLORS[role], WHITE) < WORDS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_words_in_the_figures_of_notebooks_can_be_read(path):
+    cells = nbformat.read(path, as_version=4).cells
+    found = [pale_words(cell.source) for cell in cells if cell.cell_type == "code"]
+    assert [roles for roles in found if roles] == []
+
+
 # The checks bite ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('ax.text(0, 0, "a", color=COLORS["estimate"])', ["estimate"]),
+        ('ax.set_title("a", color=COLORS["warning"])', []),
+        (
+            'for role in ("data", "start"):\n    ax.annotate("a", (0, 0), color=COLORS[role])',
+            ["start"],
+        ),
+        ('ax.bar(0, 1, color=COLORS["gradient"])\nax.text(0, 0, "a", color="white")', ["gradient"]),
+        ('ax.bar(0, 1, color=COLORS["data"])\nax.text(0, 0, "a", color="white")', []),
+        ('ax.plot(x, color=COLORS["start"])\nax.text(0, 0, "a")', []),
+        ('ax.text(0, 0, "a", color=text_color(COLORS["start"]))', []),
+    ],
+)
+def test_pale_words_of_a_cell_are_noticed(source, expected):
+    assert pale_words(source) == expected
 
 
 @pytest.mark.parametrize("role", ["estimate", "start", "gradient"])

@@ -74,6 +74,8 @@ INSTALL = re.compile(r"^\s*[!%]\s*(?:python\S*\s+-m\s+)?(?:pip|conda|mamba|uv)\b
 FORBIDDEN = re.compile(r"\b(simply|just|obviously|easy|easily)\b", re.IGNORECASE)
 EXCLAMATION = re.compile(r"\w[)\"*_]*!(?=\s|$)")
 BRACKET = re.compile(r"(?<!\\)(?:\\\\)*\\[(\[].*")
+SPAN = re.compile(r"`([^`]+)`")
+CALL = re.compile(r"(?<![\w.])(\w+)\(")
 HEADING = re.compile(r"^(#{1,6})\s+(.*\S)", re.MULTILINE)
 
 Rule = Callable[[NotebookNode], list[str]]
@@ -223,6 +225,29 @@ def links_lead_somewhere(notebook: NotebookNode) -> list[str]:
     if re.search(r"<img\b", "\n".join(markdown(notebook)), re.IGNORECASE):
         found.append("an HTML image: write ![text](file)")
     return found
+
+
+def names_given(notebook: NotebookNode) -> set[str]:
+    """What the code cells import, define or assign, so that a cell after them can use it."""
+    found = set()
+    for cell in code_cells(notebook):
+        for statement in ast.parse(cell.source).body:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                found |= {each.asname or each.name for each in statement.names}
+            elif isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                found.add(statement.name)
+            elif isinstance(statement, ast.Assign):
+                found |= {target.id for target in statement.targets if isinstance(target, ast.Name)}
+    return found
+
+
+@rule
+def calls_in_prose_can_be_made(notebook: NotebookNode) -> list[str]:
+    """A reader who types `hint("01.1")` as the text says is to get a hint and no NameError."""
+    spans = [span for text in markdown(notebook) for span in SPAN.findall(text)]
+    called = {name for span in spans for name in CALL.findall(span)}
+    missing = (called & set(helpers.__all__)) - names_given(notebook)
+    return [f"the prose calls {name}(), which no code cell imports" for name in sorted(missing)]
 
 
 # Anatomy -------------------------------------------------------------------------------------
@@ -646,6 +671,11 @@ def python_version(notebook: NotebookNode) -> None:
     notebook.metadata["language_info"]["version"] = "3.11.7"
 
 
+def imported_out_of_reach(notebook: NotebookNode) -> None:
+    add_words('Call `hint("99.1")`.')(notebook)
+    set_source("def stuck():\n    from helpers import hint\n\n    return hint")(notebook)
+
+
 def duplicate_id(notebook: NotebookNode) -> None:
     notebook.cells[1]["id"] = "not a valid id"
 
@@ -682,6 +712,9 @@ BREAKS = [
     (add_words("![a](https://example.org/a.png)"), links_lead_somewhere),
     (add_words("[part](../pyproject.toml#part)"), links_lead_somewhere),
     (add_words('<img src="https://example.org/a.png">'), links_lead_somewhere),
+    (add_words('Call `hint("99.1")`.'), calls_in_prose_can_be_made),
+    (add_words("Try `print(explain_cholesky_failure(S))`."), calls_in_prose_can_be_made),
+    (imported_out_of_reach, calls_in_prose_can_be_made),
     (remove("It takes"), begins_with_title_table_and_setup),
     (remove("import torch"), begins_with_title_table_and_setup),
     (two_titles, headings_are_in_order),
@@ -761,6 +794,16 @@ def test_a_declared_error_is_no_problem():
     notebook = good_notebook()
     set_outputs(ERROR, tag="raises-exception")(notebook)
     assert errors_are_declared(notebook) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["from helpers import hint", "def hint(number):\n    return number", "hint = print"]
+)
+def test_a_call_that_can_be_made_is_no_problem(source):
+    notebook = good_notebook()
+    add_words('Call `hint("99.1")`; there are `hint` and `x.fit()` too.')(notebook)
+    set_source(source)(notebook)
+    assert calls_in_prose_can_be_made(notebook) == []
 
 
 def test_words_in_code_and_formulas_are_not_prose():
