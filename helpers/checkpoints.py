@@ -54,21 +54,34 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     path = as_checkpoint_path(path, "path")
     if not isinstance(state, dict):
         raise TypeError(f"state: expected a dict, got {type(state).__name__}")
+    write_files({path: packed(state)})
+
+
+def packed(state: dict[str, Any]) -> memoryview:
+    """The content of a checkpoint."""
     content = io.BytesIO()
     torch.save({**_plain(state, "state"), "format": FORMAT}, content)
-    write_files({path: content.getbuffer()})
+    return content.getbuffer()
 
 
-def write_files(contents: Mapping[Path, bytes | memoryview], name: str = "checkpoint") -> None:
+def write_files(
+    contents: Mapping[Path, bytes | memoryview], name: str = "checkpoint", *, tidy: bool = True
+) -> None:
     """Write files so that each is the old one or the new one, at every moment.
 
     All of them are on the disk before the first takes its name, in the order given: where one
-    cannot be written, none is.
+    cannot be written, none is. Of several the last one stands for all: an older one is gone before
+    the first takes its name, so that nobody sees it beside files that are not its own.
+
+    With `tidy`, what killed processes left of these files is removed, for which the whole folder
+    is looked through.
     """
     with ExitStack() as stack:
         made = []
         for path, content in contents.items():
             with _named_errors(path, name):
+                if tidy:
+                    sweep(path.parent, path.name)
                 file, temporary = stack.enter_context(_part(path))
                 _write_all(file, content)
                 if hasattr(os, "fchmod"):  # a temporary file is for nobody else to read
@@ -77,6 +90,10 @@ def write_files(contents: Mapping[Path, bytes | memoryview], name: str = "checkp
                 if fcntl is None:
                     file.close()  # Windows renames no open file; elsewhere the lock lasts on
                 made.append((temporary, path))
+        if len(made) > 1:
+            _, last = made[-1]
+            with _named_errors(last, name):
+                last.unlink(missing_ok=True)
         for temporary, path in made:
             with _named_errors(path, name):
                 os.replace(temporary, path)
@@ -149,9 +166,11 @@ def as_checkpoint_path(path: Any, name: str = "checkpoint") -> Path:
 
 def require_writable(path: Path, name: str = "checkpoint") -> None:
     """Raise OSError if no file can be made beside `path`, before anybody trains for hours."""
-    with _named_errors(path, name), _part(path) as (file, temporary):
-        file.close()
-        os.unlink(temporary)
+    with _named_errors(path, name):
+        sweep(path.parent, path.name)
+        with _part(path) as (file, temporary):
+            file.close()
+            os.unlink(temporary)
 
 
 def require_entry(state: Any, name: str, kind: type) -> Any:
@@ -250,7 +269,6 @@ def _named_errors(path: Path, name: str) -> Iterator[None]:
 @contextmanager
 def _part(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     """A new locked file beside `path` and its name; removed unless all goes well."""
-    _sweep(path)
     handle, temporary = _new_part(path)
     try:
         # Without a buffer: what did not fit on the disk would be tried again when it is closed.
@@ -287,13 +305,17 @@ def _new_part(path: Path) -> tuple[int, str]:
         os.close(handle)  # another process swept it before it was locked
 
 
-def _sweep(path: Path) -> None:
-    """Remove what killed processes left half written. A writer that is alive holds a lock."""
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left half written of one file in a folder, or of all `.pt`.
+
+    A writer that is alive holds a lock.
+    """
     if fcntl is None:
         return
-    part = re.compile(re.escape(f".{path.name}.") + r"[a-z0-9_]{8}\.part")
-    for name in filter(part.fullmatch, os.listdir(path.parent)):
+    written = r".+\.pt" if name is None else re.escape(name)
+    part = re.compile(rf"\.{written}\.[a-z0-9_]{{8}}\.part")
+    for left in filter(part.fullmatch, os.listdir(folder)):
         # It may be locked, or gone by now.
-        with suppress(OSError), open(path.parent / name, "r+b") as file:
+        with suppress(OSError), open(folder / left, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path.parent / name)
+            os.unlink(folder / left)

@@ -58,7 +58,7 @@ class Plan:
     shards, out : str
         The folder of the shards, and the file of the model.
     log : str
-        Gets a line ``RANK START reads SHARD`` when a rank maps a shard into memory; ``looks at``
+        Gets a line ``RANK START reads SHARD`` when a rank begins to read a shard; ``looks at``
         is the first rank, which does so before it knows what is kept; ``reads again`` is a rank
         that has the statistics of this shard already.
     deaths : list of Death
@@ -100,7 +100,7 @@ def make_shards(folder: Path, rows: Sequence[int] = ROWS, seed: int = 0) -> list
 
 
 class Watchman:
-    """Sees every file that this process opens, maps or renames, and knows when to die."""
+    """Sees every shard that this process reads and file that it renames, knows when to die."""
 
     def __init__(self, plan: Plan):
         self.plan, self.rank = plan, int(os.environ.get("RANK", 0))
@@ -111,7 +111,10 @@ class Watchman:
         """Begin."""
         import torch.distributed
 
+        from helpers.distributed.shards import Rows
+
         sys.addaudithook(self.heard)
+        self._before(Rows, "__enter__", lambda rows: self.reads(Path(rows.shard.path)))
         self._before(os, "fsync", self.syncs)
         self._before(torch.distributed, "all_reduce", lambda *_, **__: self.comes_to(REDUCING))
 
@@ -126,15 +129,11 @@ class Watchman:
 
     def heard(self, event: str, arguments: tuple) -> None:
         """Take note of what Python is about to do."""
-        if event == "mmap.__new__" and arguments[0] >= 0:
-            path = Path(os.readlink(f"/proc/self/fd/{arguments[0]}"))
-            if path.parent == Path(self.plan.shards):
-                self.reads(path)
-        elif event == "os.rename":
+        if event == "os.rename":
             self.renames(Path(os.fsdecode(arguments[1])))
 
     def reads(self, path: Path) -> None:
-        """A shard is mapped."""
+        """A shard is opened for its rows."""
         looks = self.rank == 0 and not self.seen[BEFORE_READING]
         kept = any(Path(f"{self.plan.out}.parts").glob(f"{path.stem}-*.pt"))
         self.say(f"{'looks at' if looks else 'reads again' if kept else 'reads'} {path.name}")

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,8 +30,10 @@ from helpers import (
     GaussianLikelihood,
     SoftplusCholesky,
     SufficientStatistics,
+    checkpoints,
     fit,
     fit_batches,
+    fit_data_parallel,
     fit_shards,
     list_shards,
     maximum_likelihood,
@@ -42,6 +44,7 @@ from helpers.checkpoints import load_checkpoint, save_checkpoint, write_files
 from helpers.distributed import __main__ as command
 from helpers.distributed import fitting, groups, kept, reduction, shards
 from helpers.distributed.batches import part_of_model
+from helpers.distributed.fitting import ShardFit
 from helpers.distributed.groups import (
     Ranks,
     RanksMissingError,
@@ -51,6 +54,7 @@ from helpers.distributed.groups import (
     portable,
     raise_first,
 )
+from helpers.distributed.parallel import LossHistory
 from helpers.distributed.shards import Rows, Shard, share_out
 
 CPU = torch.device("cpu")
@@ -335,6 +339,38 @@ def test_a_shard_that_changes_after_it_was_listed_is_refused(folder):
         pass
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+def test_a_shard_that_is_cut_while_it_is_read_is_named(tmp_path, monkeypatch, order, kind):
+    np.save(tmp_path / "a.npy", rows_of(9000).astype(kind, order=order))
+    (shard,) = list_shards(tmp_path)
+    monkeypatch.setattr(shards, "CHUNK", 9000)
+    stat = os.fstat
+
+    def cut(handle):
+        found = stat(handle)
+        os.truncate(shard.path, 20_000)  # just after it was seen to be whole
+        return found
+
+    with Rows(shard) as opened:
+        chunks = opened.chunks()
+        next(chunks)
+        monkeypatch.setattr(os, "fstat", cut)
+        with pytest.raises(ValueError, match=r"a.npy: expected 9000 rows, got a file that is cut"):
+            list(chunks)
+
+
+def test_a_disk_that_cannot_be_read_is_named(folder, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Rows, "_fill", broken)
+    words = f"a shard cannot be read, {os.strerror(errno.EIO)}: .*part-1.npy"
+    with pytest.raises(OSError, match=words) as caught:
+        fit_shards(folder)
+    assert caught.value.errno == errno.EIO
+
+
 def test_the_first_rows_are_looked_at(folder):
     rows = rows_of(60)
     rows[2, 1] = np.nan
@@ -607,6 +643,26 @@ def test_any_name_of_a_shard_can_be_kept(folder, tmp_path, name):
     assert torch.equal(found.statistics.scatter, collected.statistics.scatter)
 
 
+def test_a_folder_of_kept_files_is_looked_through_once(folder, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    left, alive, others = (
+        tmp_path / name
+        for name in (".a-1.pt.abcdef_9.part", ".b-2.pt.12345678.part", ".notes.abcdefgh.part")
+    )
+    for part in (left, alive, others):
+        part.touch()
+    looked, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda place: looked.append(place) or listdir(place))
+    with alive.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as another rank that writes
+        place = kept.Kept(tmp_path)
+        for shard in list_shards(sorted(folder.glob("*.npy"))):
+            place.save(shard, kept.collect(shard, CPU, lambda _: None))
+    assert looked == [tmp_path]
+    assert {*tmp_path.glob(".*")} == {alive, others}
+    assert len([*tmp_path.glob("part-*.pt")]) == 4
+
+
 def test_shards_of_one_name_are_kept_apart(folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -684,6 +740,37 @@ def test_a_collective_that_breaks_names_who_broke_off(monkeypatch):
         raise RuntimeError("Connection reset\nby peer")
     other.join()
     assert caught.value.missing == [1]
+
+
+@pytest.fixture
+def orphan(monkeypatch) -> RollCall:
+    """The roll call of rank 1, after the process is gone that kept the store: rank 0."""
+    monkeypatch.setattr(groups, "BEAT", 0.0)
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    client = dist.TCPStore("127.0.0.1", server.port)
+    group = SimpleNamespace(get_group_store=lambda: client)
+    call = RollCall(Imagined(1, 2, group, CPU), 1.0)
+    call.beat()
+    del server
+    return call
+
+
+def broken_off(call: RollCall) -> None:
+    """A collective that has failed while the store was there."""
+    call.wait_for_all = lambda stage: None
+    with call.together("read"):
+        raise RuntimeError("Connection reset by peer")
+
+
+@pytest.mark.parametrize("ask", [RollCall.beat, lambda call: call.wait_for_all("read"), broken_off])
+def test_who_loses_the_first_rank_and_its_store_says_so(ask, orphan, monkeypatch, capfd):
+    orphan.fail()  # nobody hears of it, and the error of this rank is not lost
+    with pytest.raises(RanksMissingError, match="keeps the ranks together is gone") as caught:
+        ask(orphan)
+    capfd.readouterr()  # what torch says about it
+    monkeypatch.setenv("RANK", "1")
+    command.say(caught.value, 1)
+    assert capfd.readouterr().err == f"error: {caught.value}\n"
 
 
 def test_the_first_error_is_raised_and_who_was_stopped_comes_last():
@@ -850,8 +937,9 @@ def test_reduced_statistics_have_no_gradients(on_threads):
     mine = SufficientStatistics.from_data(torch.from_numpy(rows_of(9)).requires_grad_())
     assert mine.scatter.requires_grad
     found = the_same(on_threads(2, lambda group: reduce_statistics(mine, group)))
-    assert not found.mean.requires_grad
-    assert not found.scatter.requires_grad
+    for each in (found, reduce_statistics(mine)):  # of two ranks, and of a process alone
+        assert not each.mean.requires_grad
+        assert not each.scatter.requires_grad
 
 
 @pytest.mark.parametrize("beside", [[], [1]])
@@ -931,6 +1019,43 @@ def test_ranks_fit_what_one_process_fits(folder, tmp_path, on_threads):
             assert seconds.pop("slowest") == max(each.seconds["reading"] for each in results)
             assert seconds.keys() == {"reading", "waiting", "reducing", "fitting"}
             assert 0 < sum(seconds.values()) <= took
+
+
+@pytest.mark.parametrize("made", ["a plan", None])
+def test_the_first_rank_does_not_leave_while_others_ask_its_store(made, on_threads, monkeypatch):
+    """Neither with what it has made, nor with an error."""
+    told, comes = [], RollCall._comes
+
+    def late(self, *arguments):
+        found = comes(self, *arguments)
+        if not self.ranks.is_first:
+            time.sleep(0.2)
+            told.append("the last question")
+        return found
+
+    def broadcast(self, value):
+        """As a collective does it, the first rank waits for nobody."""
+        if self.is_first:
+            self.group.store.set("made", pickle.dumps(value))
+        return pickle.loads(self.group.store.get("made"))  # noqa: S301 - from these threads alone
+
+    def make() -> str:
+        if made is None:
+            raise ValueError("spoilt")
+        return made
+
+    def work(ranks: Ranks) -> str:
+        work = fitting.ShardWork(ranks)
+        monkeypatch.setattr(Thread, "from_first", broadcast)
+        try:
+            return work.by_first("listed", make)
+        finally:
+            told.append("left")
+
+    monkeypatch.setattr(RollCall, "_comes", late)
+    answers = on_threads(2, work)
+    assert told == ["the last question", "left", "left"]
+    assert [str(each) for each in answers] == [made or "spoilt"] * 2
 
 
 def test_the_bar_is_that_of_the_first_rank(folder, on_threads, capsys):
@@ -1032,6 +1157,46 @@ def test_another_job_takes_no_file_unless_told_to(folder, tmp_path, capsys):
     assert run(folder, "--out", out) == 2
 
 
+def test_a_kill_while_a_model_is_overwritten_leaves_no_model_of_another_job(
+    folder, tmp_path, monkeypatch
+):
+    out, renamed, replace = tmp_path / "model.pt", [], os.replace
+    run(folder, "--out", out, "--quiet")
+    before = out.read_bytes()
+    np.save(folder / "part-9.npy", rows_of(5))
+
+    def killed(source, target):
+        if target == out:
+            raise KeyboardInterrupt
+        renamed.append(target)
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, "--out", out, "--quiet", "--overwrite")
+    assert renamed[-1] == tmp_path / "model.pt.md"  # it is the new one
+    assert not out.exists()
+    assert run(folder, "--out", out, "--quiet") == 0  # as after any kill
+    assert out.read_bytes() != before
+
+
+def test_a_disk_that_is_full_leaves_the_model_that_was_to_be_overwritten(
+    folder, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "model.pt"
+    run(folder, "--out", out, "--quiet")
+    before = {each: each.read_bytes() for each in (out, tmp_path / "model.pt.md")}
+
+    def full(file, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints, "_write_all", full)
+    assert run(folder, "--out", out, "--overwrite") == 1
+    assert os.strerror(errno.ENOSPC) in capsys.readouterr().err
+    assert {each: each.read_bytes() for each in before} == before
+
+
 def test_faults_end_with_a_message_and_write_nothing(folder, tmp_path, capsys):
     out = tmp_path / "model.pt"
     rows = rows_of(60)
@@ -1090,6 +1255,32 @@ def test_the_help_tells_what_every_option_is(capsys):
         assert word in said
 
 
+WORLD = {"RANK": "1", "WORLD_SIZE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("known", "n_gpus", "expected"),
+    [
+        (WORLD | {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, 2, "nccl"),
+        (WORLD | {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, 1, "gloo"),
+        (WORLD | {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}, 1, "nccl"),
+        (WORLD | {"LOCAL_WORLD_SIZE": "1"}, 1, "nccl"),
+        (WORLD | {"LOCAL_RANK": "1"}, 2, "nccl"),
+        # Started by hand: both may be here, and nobody says which GPU is whose.
+        (WORLD, 1, "gloo"),
+        (WORLD, 2, "gloo"),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, 1, "nccl"),
+        ({}, 0, "gloo"),
+    ],
+)
+def test_nccl_is_taken_where_each_rank_knows_a_gpu_of_its_own(known, n_gpus, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(command.os, "environ", known)
+    assert command.usual_backend() == expected
+
+
 @pytest.mark.parametrize(
     ("known", "meets"),
     [
@@ -1113,6 +1304,16 @@ def test_attempts_on_one_machine_meet_in_places_of_their_own(known, meets, monke
         places[0]["store"].set("address", "gone")
         assert not places[1]["store"].check(["address"])
         assert (places[1]["rank"], places[1]["world_size"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("function", "returned"),
+    [(fit_shards, ShardFit), (list_shards, Shard), (fit_data_parallel, LossHistory)],
+)
+def test_what_is_returned_is_described_field_by_field(function, returned):
+    said = function.__doc__.partition("Returns")[2].partition("Raises")[0]
+    for field in fields(returned):
+        assert f"`{field.name}`" in said
 
 
 # Files --------------------------------------------------------------------------------------------

@@ -267,10 +267,14 @@ def meeting_place(patience: timedelta) -> dict[str, Any]:
 
 
 def usual_backend() -> str:
-    """NCCL where every rank of this machine has a GPU, else gloo."""
-    n_ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    """NCCL where every rank of this machine has a GPU and knows which, else gloo."""
+    known = os.environ
+    # A launcher that does not say how many ranks are here may have started all of them here, and
+    # one that does not number them leaves nobody to tell which GPU is whose.
+    n_ranks_here = int(known.get("LOCAL_WORLD_SIZE", known.get("WORLD_SIZE", "1")))
     enough = torch.cuda.is_available() and torch.cuda.device_count() >= n_ranks_here
-    return "nccl" if enough and dist.is_nccl_available() else "gloo"
+    numbered = n_ranks_here == 1 or "LOCAL_RANK" in known
+    return "nccl" if enough and numbered and dist.is_nccl_available() else "gloo"
 
 
 def leave(code: int) -> NoReturn:

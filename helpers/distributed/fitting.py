@@ -143,7 +143,9 @@ def fit_shards(
     Returns
     -------
     ShardFit
-        Model, history and statistics, the same bits on every rank.
+        With `model`, `history`, `statistics`, `shards`, `n_ranks` and `n_kept`, the number of
+        shards that were not read again, the same bits on every rank; and with `seconds`, of this
+        rank.
 
     Raises
     ------
@@ -210,6 +212,8 @@ class ShardWork:
         with self.roll_call.together(stage):
             told = None if error is None else portable(error)
             made, told = self.ranks.from_first((made, told))
+            # The first rank may keep the store that others still ask: it must not leave before.
+            self.ranks.gather(None)
         raise_first([told], error)
         return made
 

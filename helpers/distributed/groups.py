@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -192,27 +192,30 @@ class RollCall:
         if self._store is None or time.monotonic() - self._beaten < BEAT:
             return
         self._beaten = time.monotonic()
-        self._store.add(f"beats/{self.ranks.rank}", 1)
-        if self._store.check(["failed"]):
-            raise StoppedElsewhere
+        with _store_is_there():
+            self._store.add(f"beats/{self.ranks.rank}", 1)
+            if self._store.check(["failed"]):
+                raise StoppedElsewhere
 
     def fail(self) -> None:
         """Let the other ranks know at their next sign of life that they can stop."""
         if self._store is not None:
-            self._store.set("failed", str(self.ranks.rank))
+            with suppress(dist.DistNetworkError):  # the error of this rank comes before that
+                self._store.set("failed", str(self.ranks.rank))
 
     def wait_for_all(self, stage: str) -> None:
         """Return once every rank has called this; RuntimeError names those that are missing."""
         if self._store is None:
             return
         store, n_ranks = self._store, self.ranks.n_ranks
-        store.set(f"{stage}/{self.ranks.rank}", "here")
-        if store.add(f"{stage}/arrived", 1) == n_ranks:
-            store.set(f"{stage}/all", "here")
         heard = {rank: (UNKNOWN, time.monotonic()) for rank in range(n_ranks)}
         look = min(self.timeout / 4, LONGEST_LOOK)
-        while not self._comes(f"{stage}/all", look):
-            self._refuse_late(stage, heard)
+        with _store_is_there():
+            store.set(f"{stage}/{self.ranks.rank}", "here")
+            if store.add(f"{stage}/arrived", 1) == n_ranks:
+                store.set(f"{stage}/all", "here")
+            while not self._comes(f"{stage}/all", look):
+                self._refuse_late(stage, heard)
 
     def _refuse_late(self, stage: str, heard: dict[int, tuple[int, float]]) -> None:
         """Raise an error if a rank has not arrived, and has given no sign of life for too long.
@@ -243,7 +246,9 @@ class RollCall:
         except RuntimeError as error:
             if self._store is None:
                 raise
-            raise self._broken(stage, error) from error
+            with _store_is_there():
+                broken = self._broken(stage, error)
+            raise broken from error
 
     def _broken(self, stage: str, error: RuntimeError) -> RanksMissingError:
         """Who did not see that a collective has failed, and so is why."""
@@ -267,17 +272,23 @@ class RollCall:
         `wait` of the store would do, but writes lines into the log each time that it gives up.
         """
         end, pause = time.monotonic() + patience, SHORTEST_PAUSE
-        try:
-            while not self._store.check([key]):
-                if time.monotonic() > end:
-                    return False
-                time.sleep(pause)
-                pause = min(GROWTH * pause, LONGEST_PAUSE)
-        except dist.DistNetworkError as error:
-            raise RanksMissingError(
-                "the process that keeps the ranks together is gone: rank 0, or its torchrun", []
-            ) from error
+        while not self._store.check([key]):
+            if time.monotonic() > end:
+                return False
+            time.sleep(pause)
+            pause = min(GROWTH * pause, LONGEST_PAUSE)
         return True
+
+
+@contextmanager
+def _store_is_there() -> Iterator[None]:
+    """Let an error say that the store of the group does not answer any more."""
+    try:
+        yield
+    except dist.DistNetworkError as error:
+        raise RanksMissingError(
+            "the process that keeps the ranks together is gone: rank 0, or its torchrun", [0]
+        ) from error
 
 
 def _named(ranks: list[int]) -> str:

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from helpers.checkpoints import (
     load_checkpoint,
+    packed,
     require_entry,
     require_tensor_entry,
-    save_checkpoint,
+    sweep,
+    write_files,
 )
 from helpers.distributed.shards import DOUBLE, Rows, Shard
 from helpers.statistics import SufficientStatistics, refuse_large
@@ -127,6 +129,7 @@ class Kept:
         self.folder = folder
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)  # once: to look through a folder of thousands at each file takes long
 
     def load(self, shard: Shard) -> Collected | None:
         """What is kept of a shard; None if there is nothing, or only of an older state of it."""
@@ -160,7 +163,7 @@ class Kept:
                 "mean": seen.mean,
                 "scatter": seen.scatter,
             }
-            save_checkpoint(file, state)
+            write_files({file: packed(state)}, tidy=False)
 
     def _file(self, shard: Shard) -> Path | None:
         if self.folder is None:

@@ -131,7 +131,8 @@ def fit_data_parallel(
     -------
     History or LossHistory
         A `History` with the gap to the exact optimum for a `GaussianLikelihood`; for other models,
-        whose minimum is unknown, steps, losses and times.
+        whose minimum is unknown, a `LossHistory` with `step`, `loss` and `time`, one entry a
+        record, and `n_steps`, `optimizer`, `device` and `count`, the number of rows.
 
     Raises
     ------

@@ -32,7 +32,8 @@ def reduce_statistics(statistics: SufficientStatistics, group: Any = None) -> Su
     Returns
     -------
     SufficientStatistics
-        The same bits on every rank, in the dtype and on the device of `statistics`.
+        The same bits on every rank, in the dtype and on the device of `statistics`. Without
+        gradients.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def reduce_statistics(statistics: SufficientStatistics, group: Any = None) -> Su
     _agree_on_form(statistics, ranks)
     merged = add_up(statistics, ranks)
     refuse_large(merged.scatter, "statistics")
-    return merged
+    return merged.detach()
 
 
 def _agree_on_form(statistics: Any, ranks: Ranks) -> None:

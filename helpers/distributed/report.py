@@ -89,7 +89,7 @@ def _what_differs(plan: Plan, folder: Path) -> str:
 
 
 def write_result(out: Path, result: ShardFit, plan: Plan, job: str) -> None:
-    """Write the model and its report, both or none."""
+    """Write the model and its report; at no moment is a model beside a report of another."""
     content = io.BytesIO()
     torch.save(result.model.state_dict(), content)
     model = content.getvalue()

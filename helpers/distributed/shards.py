@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from torch import Tensor
 
 CHUNK = 2**18  # numbers read at a time, two MiB in float64: what stays in a cache
 FIRST = 128  # rows whose median is near the others
+APART = 16  # numbers between two columns
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 DTYPES = ("float32", "float64")
 DOUBLE = torch.float64
@@ -75,7 +75,8 @@ def list_shards(paths: Any) -> tuple[Shard, ...]:
     -------
     tuple of Shard
         Each file once, however often it was named, in natural order of the names: part-2 comes
-        before part-10. The order of `paths` makes no difference.
+        before part-10. The order of `paths` makes no difference. Each with `path`, `rows`,
+        `columns`, `dtype`, `size` in bytes and `mtime_ns`, when it was written to.
 
     Raises
     ------
@@ -262,7 +263,10 @@ def share_out(shards: Iterable[Shard], n_ranks: int) -> list[list[Shard]]:
 
 
 class Rows:
-    """The rows of a shard, mapped into memory, of which only one chunk stays there.
+    """The rows of a shard, of which only one chunk is in memory.
+
+    They are read, not mapped into memory: to touch a page that is beyond the end of a file by now,
+    or that a disk cannot read, would end the process without a word.
 
     Parameters
     ----------
@@ -281,20 +285,17 @@ class Rows:
             found, self._header = _described(self._file, path)
             if found != self.shard:
                 raise ValueError(_changed(path))
-            with _named_errors(path):
-                self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         except BaseException:
             self._file.close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._map.close()
         self._file.close()
 
     def first(self) -> Tensor:
         """The median of the first rows, (d,), in float64: near the others, whatever one row is."""
-        rows = self._read(0, FIRST)
+        rows = self._read(0, FIRST).astype(self.shard.dtype, order="C")
         self._require_finite(rows, 0)
         return torch.from_numpy(rows).to(DOUBLE).median(dim=0).values
 
@@ -304,11 +305,16 @@ class Rows:
         All chunks share one piece of memory: each is only good until the next one is asked for,
         and may be written over.
         """
-        room = torch.empty(min(self._step, self.shard.rows), self.shard.columns, dtype=DOUBLE)
+        longest = min(self._step, self.shard.rows)
+        room = torch.empty(longest, self.shard.columns, dtype=DOUBLE)
+        # What is in the file as it is in `room` goes there directly.
+        is_alike = self._header.dtype == room.numpy().dtype and not self._header.by_columns
+        place = room.numpy() if is_alike else self._room(longest)
         for start in range(0, self.shard.rows, self._step):
             chunk = room[: self.shard.rows - start]
-            np.copyto(chunk.numpy(), self._view(start, start + self._step))
-            self._let_go()
+            rows = self._read(start, start + self._step, place)
+            if not is_alike:
+                np.copyto(chunk.numpy(), rows)
             yield chunk
         self._require_unchanged()
 
@@ -325,28 +331,37 @@ class Rows:
         """Rows of a chunk: no fewer than columns, or adding up would take longer than summing."""
         return max(self.shard.columns, CHUNK // self.shard.columns)
 
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        """Rows up to `stop` or the last one, as an array of its own."""
-        return self._view(start, stop).astype(self.shard.dtype, order="C")
+    def _read(self, start: int, stop: int, place: np.ndarray | None = None) -> np.ndarray:
+        """Rows up to `stop` or the last one, (k, d), as the file has them.
 
-    def _view(self, start: int, stop: int) -> np.ndarray:
-        """The same rows where they are: to be copied, as no map is closed while one looks into it.
-
-        Raises ValueError if the file has become shorter.
+        They are read into the beginning of `place`, if it is given. Raises ValueError if the file
+        has become shorter.
         """
         shard, header = self.shard, self._header
-        # To touch a page beyond the end of a file would end the process, without a word.
-        size = os.fstat(self._file.fileno()).st_size
-        if size < shard.size:
+        k, d = min(stop, shard.rows) - start, shard.columns
+        rows = (self._room(k) if place is None else place)[:k]
+        with _named_errors(shard.path):
+            if header.by_columns:
+                read = sum(map(self._fill, rows.T, range(start, shard.rows * d, shard.rows)))
+            else:
+                read = self._fill(rows, start * d)
+            size = os.fstat(self._file.fileno()).st_size
+        if read < rows.nbytes or size < shard.size:
             raise ValueError(f"{shard.path}: {_cut_off(shard, header, size - header.start)}")
-        numbers = np.ndarray(
-            (shard.rows, shard.columns),
-            header.dtype,
-            self._map,
-            header.start,
-            order="F" if header.by_columns else "C",
-        )
-        return numbers[start:stop]
+        return rows
+
+    def _room(self, k: int) -> np.ndarray:
+        """Room for k rows as they are in the file, (k, d)."""
+        header, d = self._header, self.shard.columns
+        if not header.by_columns:
+            return np.empty((k, d), header.dtype)
+        # Columns that were a power of two apart would push each other out of the cache.
+        return np.empty((d, k + APART), header.dtype)[:, :k].T
+
+    def _fill(self, numbers: np.ndarray, first: int) -> int:
+        """Read numbers that follow each other in the file, from one on; how many bytes."""
+        self._file.seek(self._header.start + first * numbers.itemsize)
+        return self._file.readinto(numbers)
 
     def _require_unchanged(self) -> None:
         """Raise ValueError if somebody has written to the file while it was read."""
@@ -362,11 +377,6 @@ class Rows:
                 f"{self.shard.path}: expected finite values, got {rows[row, column]} in row "
                 f"{start + row}, column {column}"
             )
-
-    def _let_go(self) -> None:
-        """Give the pages that were read back to the system, which would else count as ours."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def _changed(path: str) -> str:
