@@ -23,6 +23,8 @@ import numpy as np
 DIM = 6
 ROWS = (700, 0, 1300, 41, 2200, 1, 999, 60, 1500, 333)  # of the shards
 # Where a rank may be ended: what it comes to in this order, shard by shard and at the end.
+STARTING = "before it joins the others"
+CALLING = "before the ranks call each other"
 BEFORE_READING = "before it reads a shard"
 HALF_KEPT = "with half of a kept file"
 UNNAMED_KEPT = "with a kept file that has not its name yet"
@@ -116,7 +118,10 @@ class Watchman:
         sys.addaudithook(self.heard)
         self._before(Rows, "__enter__", lambda rows: self.reads(Path(rows.shard.path)))
         self._before(os, "fsync", self.syncs)
-        self._before(torch.distributed, "all_reduce", lambda *_, **__: self.comes_to(REDUCING))
+        collectives = {"broadcast_object_list": CALLING, "all_reduce": REDUCING}
+        for name, place in collectives.items():
+            self._before(torch.distributed, name, lambda *_, at=place, **__: self.comes_to(at))
+        self.comes_to(STARTING)
 
     def _before(self, owner: Any, name: str, look: Callable[..., None]) -> None:
         function = getattr(owner, name)

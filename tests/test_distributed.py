@@ -56,6 +56,7 @@ from helpers.distributed.groups import (
 )
 from helpers.distributed.parallel import LossHistory
 from helpers.distributed.shards import Rows, Shard, share_out
+from helpers.scaling import free_port
 
 CPU = torch.device("cpu")
 # Sums of a hundred numbers, each rounded once or twice.
@@ -1281,29 +1282,63 @@ def test_nccl_is_taken_where_each_rank_knows_a_gpu_of_its_own(known, n_gpus, exp
     assert command.usual_backend() == expected
 
 
+SHARED, ONE_HOST = {"TORCHELASTIC_USE_AGENT_STORE": "True"}, {"GROUP_WORLD_SIZE": "1"}
+
+
+def meeting_place(known: dict[str, str], monkeypatch, patience: float = 30.0) -> dict:
+    monkeypatch.setattr(command.os, "environ", {"RANK": "0", "WORLD_SIZE": "1", **known})
+    return command.meeting_place(patience)
+
+
+def test_attempts_on_one_machine_meet_in_places_of_their_own(monkeypatch):
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port), **SHARED, **ONE_HOST}
+    one, two = (
+        meeting_place({**known, "TORCHELASTIC_RESTART_COUNT": attempt}, monkeypatch)
+        for attempt in "01"
+    )
+    one["store"].set("address", "gone")
+    assert not two["store"].check(["address"])
+    assert (two["rank"], two["world_size"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
-    ("known", "meets"),
+    "known",
     [
-        ({}, False),
-        ({"TORCHELASTIC_USE_AGENT_STORE": "False", "GROUP_WORLD_SIZE": "1"}, False),
-        ({"TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": "2"}, False),
-        ({"TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": "1"}, True),
+        {},
+        {"MASTER_ADDR": "127.0.0.1"},
+        {"MASTER_PORT": "1"},
+        {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", **SHARED, "GROUP_WORLD_SIZE": "2"},
     ],
 )
-def test_attempts_on_one_machine_meet_in_places_of_their_own(known, meets, monkeypatch):
-    patience = timedelta(seconds=30)
+def test_what_is_no_place_to_meet_is_left_to_torch(known, monkeypatch):
+    assert meeting_place(known, monkeypatch) == {}
+
+
+def test_the_first_rank_keeps_the_store_where_the_launcher_does_not(monkeypatch):
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for torchrun in ({}, {"TORCHELASTIC_USE_AGENT_STORE": "False", "GROUP_WORLD_SIZE": "2"}):
+        place = meeting_place({**known, **torchrun}, monkeypatch)
+        place["store"].set("address", "here")
+        client = dist.TCPStore("127.0.0.1", int(known["MASTER_PORT"]), is_master=False)
+        assert client.get("address") == b"here"
+        del place, client
+
+
+def test_a_first_rank_that_does_not_start_is_named(monkeypatch):
+    port = free_port()
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "1", "WORLD_SIZE": "2"}
+    words = f"rank 0 did not arrive: nobody answered at 127.0.0.1:{port} for 0.5 s"
+    with pytest.raises(RanksMissingError, match=words) as raised:
+        meeting_place(known, monkeypatch, patience=0.5)
+    assert raised.value.missing == [0]
+
+
+def test_a_port_that_is_in_use_is_not_taken_for_a_missing_rank(monkeypatch):
     server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port), "RANK": "0"}
-    places = []
-    for attempt in "01":
-        settings = {**here, "WORLD_SIZE": "2", "TORCHELASTIC_RESTART_COUNT": attempt, **known}
-        monkeypatch.setattr(command.os, "environ", settings)
-        places.append(command.meeting_place(patience))
-    assert all(bool(place) == meets for place in places)
-    if meets:
-        places[0]["store"].set("address", "gone")
-        assert not places[1]["store"].check(["address"])
-        assert (places[1]["rank"], places[1]["world_size"]) == (0, 2)
+    known = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port)}
+    with pytest.raises(dist.DistNetworkError, match="in use"):
+        meeting_place(known, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,14 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from helpers.checkpoints import as_checkpoint_path
 from helpers.distributed.fitting import TIMEOUT, Plan, ShardFit, ShardWork
-from helpers.distributed.groups import RanksMissingError, find_ranks, local_rank
+from helpers.distributed.groups import (
+    NAMESPACE,
+    Ranks,
+    RanksMissingError,
+    RollCall,
+    find_ranks,
+    local_rank,
+)
 from helpers.distributed.report import is_finished, job_of, report_of, require_free, write_result
 
 DONE, FAULT, USAGE = 0, 1, 2
@@ -230,8 +237,9 @@ def process_group(backend: str | None, timeout: float) -> Iterator[Any]:
     backend = backend or usual_backend()
     if backend == "nccl":
         torch.cuda.set_device(local_rank())
-    joining = timedelta(seconds=max(timeout, JOINING))
-    dist.init_process_group(backend, timeout=joining, **meeting_place(joining))
+    joining = max(timeout, JOINING)
+    place = meeting_place(joining)
+    dist.init_process_group(backend, timeout=timedelta(seconds=joining), **place)
     try:
         # Collectives are as patient as the reader wants, and no more.
         yield dist.new_group(timeout=timedelta(seconds=timeout))
@@ -243,8 +251,10 @@ def process_group(backend: str | None, timeout: float) -> Iterator[Any]:
     dist.destroy_process_group()
 
 
-def meeting_place(patience: timedelta) -> dict[str, Any]:
-    """Where the ranks of this attempt meet.
+def meeting_place(patience: float) -> dict[str, Any]:
+    """Where the ranks of this attempt meet, once all of them are there.
+
+    torch.distributed alone would miss a rank that hangs as it starts, but could not say which.
 
     torchrun may keep its store when it starts killed workers again, and with it the addresses of
     those that are gone. On one machine all ranks know which attempt this is, and meet elsewhere
@@ -253,17 +263,34 @@ def meeting_place(patience: timedelta) -> dict[str, Any]:
     """
     known = os.environ
     is_shared = known.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if not is_shared or known.get("GROUP_WORLD_SIZE") != "1":
+    if "MASTER_ADDR" not in known or "MASTER_PORT" not in known:
+        return {}  # torch.distributed says which variable is missing
+    if is_shared and known.get("GROUP_WORLD_SIZE") != "1":
         return {}
-    store = dist.TCPStore(
-        known["MASTER_ADDR"], int(known["MASTER_PORT"]), is_master=False, timeout=patience
-    )
-    attempt = f"attempt {known.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    return {
-        "store": dist.PrefixStore(attempt, store),
-        "rank": int(known["RANK"]),
-        "world_size": int(known["WORLD_SIZE"]),
-    }
+    rank, n_ranks = own_rank(), int(known["WORLD_SIZE"])
+    store = open_store(is_master=rank == 0 and not is_shared, patience=patience)
+    if is_shared:
+        attempt = known.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"attempt {attempt}", store)
+    ranks = Ranks(rank, n_ranks, None, torch.device("cpu"))
+    RollCall(ranks, patience, dist.PrefixStore(NAMESPACE, store)).wait_for_all("started")
+    return {"store": store, "rank": rank, "world_size": n_ranks}
+
+
+def open_store(*, is_master: bool, patience: float) -> dist.Store:
+    """The store at the address that the launcher gives, which the first rank or torchrun keeps."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    waiting = timedelta(seconds=patience)
+    try:
+        return dist.TCPStore(
+            host, port, is_master=is_master, timeout=waiting, wait_for_workers=False
+        )
+    except dist.DistNetworkError as error:
+        if is_master:
+            raise  # the port is in use, or not allowed
+        raise RanksMissingError(
+            f"rank 0 did not arrive: nobody answered at {host}:{port} for {patience:g} s", [0]
+        ) from error
 
 
 def usual_backend() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -174,18 +174,36 @@ class RollCall:
         Every one of them makes one of these, at the same place in the programme.
     timeout : float
         Seconds after which a rank that has given no sign of life is missed.
+    store : dist.Store, optional
+        Where they write, if nobody has written there before; by default a place of its own in the
+        store of the group.
     """
 
-    def __init__(self, ranks: Ranks, timeout: float) -> None:
+    def __init__(self, ranks: Ranks, timeout: float, store: dist.Store | None = None) -> None:
         self.ranks = ranks
         self.timeout = timeout
         self._beaten = 0.0
-        self._store: Any = None
-        if ranks.n_ranks > 1:
-            # A new name each time: torchrun may go on with the store of workers that were killed.
-            call = ranks.from_first(uuid4().hex)
-            store = ranks.group.get_group_store()
-            self._store = dist.PrefixStore(f"{NAMESPACE}/{call}", store)
+        self._store: Any = store
+        if store is None and ranks.n_ranks > 1:
+            place = dist.PrefixStore(NAMESPACE, ranks.group.get_group_store())
+            self._store = dist.PrefixStore(self._new_name(place), place)
+
+    def _new_name(self, place: dist.Store) -> str:
+        """A name that no roll-call had: torchrun may go on with the store of killed workers."""
+        ranks, name, error = self.ranks, "", None
+        try:
+            name = ranks.from_first(uuid4().hex)
+        except RuntimeError as found:
+            error = found
+        with _store_is_there():
+            own = place.add(f"calls/{ranks.rank}", 1)  # that have come to an end, good or bad
+            if error is None:
+                return name
+            late = self._silent(lambda rank: place.add(f"calls/{rank}", 0) >= own)
+        who = f"{_named(late)} did not arrive" if late else "the connection broke"
+        raise RanksMissingError(
+            f"{who} when the ranks were to call each other: {_first_line(error)}", late
+        ) from error
 
     def beat(self) -> None:
         """Give a sign of life, at most one a second; StoppedElsewhere if another rank failed."""
@@ -252,19 +270,21 @@ class RollCall:
 
     def _broken(self, stage: str, error: RuntimeError) -> RanksMissingError:
         """Who did not see that a collective has failed, and so is why."""
-        words = str(error).splitlines()[0]
         self._store.set(f"{stage}/broken/{self.ranks.rank}", "here")
-        keys = {rank: f"{stage}/broken/{rank}" for rank in range(self.ranks.n_ranks)}
-        end = time.monotonic() + LAST_WORDS
-        while True:
-            silent = [rank for rank, key in keys.items() if not self._store.check([key])]
-            if not silent or time.monotonic() > end:
-                break
-            time.sleep(0.05)
+        silent = self._silent(lambda rank: self._store.check([f"{stage}/broken/{rank}"]))
         who = f"{_named(silent)} broke off" if silent else "the connection broke"
         return RanksMissingError(
-            f"{who} while the ranks exchanged what they had {stage}: {words}", silent
+            f"{who} while the ranks exchanged what they had {stage}: {_first_line(error)}", silent
         )
+
+    def _silent(self, has_come: Callable[[int], bool]) -> list[int]:
+        """Ranks that do not come while others have their last words."""
+        end = time.monotonic() + LAST_WORDS
+        while True:
+            silent = [rank for rank in range(self.ranks.n_ranks) if not has_come(rank)]
+            if not silent or time.monotonic() > end:
+                return silent
+            time.sleep(0.05)
 
     def _comes(self, key: str, patience: float) -> bool:
         """Whether a key is set before the patience is at its end.
@@ -289,6 +309,11 @@ def _store_is_there() -> Iterator[None]:
         raise RanksMissingError(
             "the process that keeps the ranks together is gone: rank 0, or its torchrun", [0]
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """An error of a backend, without its stack."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _named(ranks: list[int]) -> str:

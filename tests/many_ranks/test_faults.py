@@ -250,7 +250,12 @@ def test_a_read_only_disk_is_named_before_the_shards_are_read(shards, tmp_path):
 
 @pytest.mark.parametrize(
     ("place", "late"),
-    [(sharded.BEFORE_READING, [1]), (sharded.BEFORE_READING, [2, 3]), (sharded.REDUCING, [1])],
+    [
+        *((sharded.STARTING, late) for late in ([0], [2, 3])),
+        *((sharded.CALLING, late) for late in ([0], [1])),
+        *((sharded.BEFORE_READING, late) for late in ([1], [2, 3])),
+        (sharded.REDUCING, [1]),
+    ],
 )
 def test_a_rank_that_hangs_is_named_in_time(place, late, shards, tmp_path):
     out, timeout = tmp_path / "model.pt", 2.0
@@ -262,17 +267,24 @@ def test_a_rank_that_hangs_is_named_in_time(place, late, shards, tmp_path):
     )
     rest = [shards[0].parent, "--out", out, "--timeout", str(timeout)]
     begun = time.monotonic()
-    with together(4, *rest, folder=tmp_path, plan=plan) as said:
+    with together(4, *rest, folder=tmp_path, plan=plan, prepare=impatient) as said:
         ranks = said()
         took = time.monotonic() - begun
     assert [each.code for rank, each in enumerate(ranks) if rank not in late] == [1] * (
         4 - len(late)
     )
-    spoken = "".join(each.err for each in ranks)
-    named = "rank 1" if late == [1] else "ranks 2, 3"
-    assert re.search(rf"{named}\b", spoken), spoken
+    spoken = [line for each in ranks for line in each.err.splitlines() if "error: " in line]
+    named = f"rank{'s' * (len(late) > 1)} {', '.join(map(str, late))}"
+    assert re.match(rf"error: {named} (did not arrive|broke off)\b", spoken[0]), spoken
     assert not out.exists()
     assert timeout <= took < timeout + 15  # seconds, most of them for a machine that does much else
+
+
+def impatient() -> None:
+    """Let the others start in a moment, or not at all."""
+    from helpers.distributed import __main__ as command
+
+    command.JOINING = 2.0
 
 
 def test_a_rank_that_reads_for_long_is_waited_for(shards, tmp_path):
