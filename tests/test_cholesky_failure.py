@@ -527,10 +527,33 @@ def test_two_judges_of_one_covariance_never_disagree(seed, dim, dtype, levels, c
 
 def test_told_how_many_rows_there_were_it_asks_about_the_symmetric_part():
     matrix = torch.tensor([[1.0, 1.5], [0.5, 1.0]])  # of which either triangle alone is judged else
-    (finding,) = explain_cholesky_failure(matrix, count=100).findings
-    assert (finding.cause, finding.symmetrised) == ("asymmetric", "rank-deficient")
+    for each in (matrix, matrix.mT):
+        (finding,) = explain_cholesky_failure(each, count=100).findings
+        assert (finding.cause, finding.symmetrised) == ("asymmetric", "rank-deficient")
     (finding,) = explain_cholesky_failure(matrix.tril(), count=100).findings
     assert (finding.cause, finding.symmetrised, finding.count) == ("asymmetric", "fine", 100)
+
+
+def test_told_how_many_rows_there_were_it_still_tells_indefinite_from_singular():
+    for lowest, cause in ((-1.0, "indefinite"), (0.0, "rank-deficient"), (1.0, "fine")):
+        matrix = torch.tensor([[2.0, 2 - lowest], [2 - lowest, 2.0]])
+        assert explain_cholesky_failure(matrix, count=100).cause == cause
+
+
+def test_where_digits_are_lost_it_refuses_what_a_factorisation_refuses():
+    """In multiples of the smallest float32 of all, where 2^2 / 7 is one and leaves no variance."""
+    matrix = torch.tensor([[7.0, 2.0], [2.0, 1.0]]) * 2.0**-149
+    assert try_cholesky(matrix, 100)[1]
+    assert found(matrix).cause == "fine"  # by its eigenvalues
+    (finding,) = explain_cholesky_failure(matrix, count=100).findings
+    assert (finding.cause, finding.rank) == ("rank-deficient", 1)
+    assert finding.advice[0].startswith("choose smaller units")
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, "100"])
+def test_a_number_of_rows_that_cannot_be_is_named(count):
+    with pytest.raises((TypeError, ValueError), match="^count: expected"):
+        explain_cholesky_failure(torch.eye(2), count=count)
 
 
 def test_a_matrix_near_the_rounding_of_many_rows_is_pointed_out_and_another_is_not():

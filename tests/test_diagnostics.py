@@ -552,6 +552,13 @@ def test_criteria_of_a_number_are_python_floats():
     assert bic(-1e300, 1, 10) == pytest.approx(-2e301)
 
 
+def test_what_is_computed_from_numbers_stays_off_other_devices():
+    """Whatever torch.set_default_device says: here it names one that holds no numbers."""
+    expected = (expected_excess(3, 40), aic(1.0, 2, 40), bic(1.0, 2, 40))
+    with torch.device("meta"):
+        assert (expected_excess(3, 40), aic(1.0, 2, 40), bic(1.0, 2, 40)) == expected
+
+
 def test_what_makes_no_criterion_is_named():
     assert aic(0.0, 0, 10) == 0
     assert aic(1.0, 0, 10) == 20
@@ -581,6 +588,16 @@ def test_mardia_far_from_zero_keeps_its_digits():
     assert all(each.dtype == torch.float32 for each in found)
     # Of the answer alone, which is rounded once.
     torch.testing.assert_close([each.double() for each in found], list(expected), rtol=1e-6, atol=0)
+
+
+def test_mardia_asks_for_a_fit_in_the_dtype_of_the_data():
+    """A column that repeats another but for 1e-4 has variance of its own in float64 alone."""
+    data = random_samples(100, 3).float()
+    data[:, 2] = data[:, 0] + 1e-4 * data[:, 2]
+    for refuse in (maximum_likelihood, mardia):
+        with pytest.raises(ValueError, match="column 2 has no variance left"):
+            refuse(data)
+    assert mardia(data.double()).kurtosis.isfinite()
 
 
 # Batches, dtypes, inputs -----------------------------------------------------------------------

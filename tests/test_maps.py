@@ -436,6 +436,8 @@ def test_free_numbers_are_loaded_into_the_same_map_only(tmp_path):
     torch.save(ours.state_dict(), tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["scale._extra_state"].dtype == torch.uint8
+    with torch.device("meta"):  # the state of a model on the CPU stays loadable there
+        assert ours.state_dict()["scale._extra_state"].device.type == "cpu"
     same = GaussianLikelihood(2, parametrization=ExpCholesky())
     same.load_state_dict(state)
     assert torch.equal(same.scale_tril, ours.scale_tril)

@@ -76,6 +76,8 @@ def test_no_run_starts_where_no_gradient_turns_the_axes(name):
     model(x).backward()
     assert model.scale.free.grad.abs().max() > 0.01
     assert torch.equal(start, torch.eye(13).double()) == (name != "spectral")
+    with torch.device("meta"):  # whatever the reader's default device is
+        assert torch.equal(race.first_factor(name, 13), start)
     if name == "spectral":
         model.assign(x.mean(dim=0), torch.eye(13).double())
         model.zero_grad()

@@ -386,6 +386,33 @@ def test_the_rows_of_a_singular_covariance_are_refused_and_others_are_not(n, dty
         assert model.shrinkage.item() > 0.01
 
 
+@pytest.mark.parametrize("origin", [0.0, 1e7])
+@pytest.mark.parametrize("shift", [-30.0, 30.0])
+def test_rows_in_the_plane_of_a_singular_covariance_are_refused_and_rows_beside_it_are_not(
+    shift, origin
+):
+    """On either side of its mean, and wherever zero is."""
+    own, others = random_samples(2, 9, 2).unbind()
+    plane = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], dtype=torch.float64)
+    rows, along = (own + origin) @ plane, (others + origin + shift) @ plane
+    model = ShrinkageLikelihood(torch.cov(rows.T, correction=0), rows.mean(0))
+    with pytest.raises(ValueError, match="^data: expected rows with variance where"):
+        fit(model, along)
+    assert fit(model, along + 0.1).converged
+
+
+def test_a_batch_is_refused_where_one_of_its_elements_is():
+    rows = random_samples(3, 4)
+    sample = torch.cov(rows.T, correction=0).expand(2, 4, 4)
+    model = ShrinkageLikelihood(sample, rows.mean(0).expand(2, 4))
+    assert fit(model, torch.stack([rows - 1, rows + 1])).converged
+    for held_out in ([rows, rows + 1], [rows + 1, rows]):
+        with pytest.raises(ValueError, match="^data: expected rows with variance where"):
+            fit(model, torch.stack(held_out))
+    regular = sample + torch.stack([torch.zeros(4, 4), torch.eye(4)]).double()
+    assert fit(ShrinkageLikelihood(regular), torch.stack([rows + 1, rows])).converged
+
+
 def test_columns_in_unlike_units_are_not_taken_for_singular():
     """The smallest variance of wine is 1e-7 of the largest: a rounding of float32, and data."""
     rows = torch.as_tensor(load_wine().data)[
@@ -399,6 +426,18 @@ def test_columns_in_unlike_units_are_not_taken_for_singular():
         found.append(model.shrinkage.item())
     assert found[0] == pytest.approx(found[1], rel=0.05)
     assert 1e-7 < found[1] < 1e-5
+
+
+def test_a_little_variance_is_seen_beside_a_column_of_much():
+    """Two columns repeat each other, the rows held out not quite: their own scale tells."""
+    own, others = random_samples(2, 9, 2).unbind()
+    columns = torch.tensor([[1e6, 0.0, 0.0], [0.0, 1.0, 2.0]], dtype=torch.float64)
+    rows, held_out = own @ columns, others @ columns
+    model = ShrinkageLikelihood(torch.cov(rows.T, correction=0), rows.mean(0))
+    with pytest.raises(ValueError, match="^data: expected rows with variance where"):
+        fit(model, held_out)
+    held_out[:, 2] += 0.01
+    assert fit(model, held_out).converged
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e12, 1e30])
@@ -567,6 +606,23 @@ def test_a_covariance_is_singular_to_four_roundings_a_variable(roundings, is_ref
     data = SufficientStatistics(torch.tensor(9), torch.zeros(5).double(), 9 * scatter)
     if not is_refused:
         assert fit(model, data).gap[-1].max() < 1e-6
+        return
+    with pytest.raises(ValueError, match="^data: expected rows with variance where"):
+        fit(model, data)
+
+
+@pytest.mark.parametrize(("roundings", "is_refused"), [(10, True), (14, False)])
+def test_data_have_no_variance_up_to_four_roundings_a_variable(roundings, is_refused):
+    """Four variables of variance 3/4, in numbers without rounding: nothing is left below 12 eps."""
+    axes = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]).double() / 2
+    model = ShrinkageLikelihood(torch.eye(4, dtype=torch.float64))
+    model.eigenvectors.copy_(axes)
+    model.eigenvalues.copy_(torch.tensor([0.0, 1.0, 1.0, 1.0]))
+    variances = torch.tensor([roundings * eps(torch.float64), 1.0, 1.0, 1.0]).double()
+    scatter = axes * variances @ axes.T
+    data = SufficientStatistics(torch.tensor(8), torch.zeros(4).double(), 8 * scatter)
+    if not is_refused:
+        assert fit(model, data).gap[-1] < 1e-6
         return
     with pytest.raises(ValueError, match="^data: expected rows with variance where"):
         fit(model, data)
