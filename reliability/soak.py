@@ -24,7 +24,9 @@ from helpers import fit
 from reliability import interrupted, records
 
 ROOT = Path(__file__).parents[1]
-FITS, MOVES, OPENINGS, KERNELS = 10_000, 1_000, 8, 8
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FITS, MOVES, KERNELS = 10_000, 1_000, 8
+OPENINGS = 2 * len(NOTEBOOKS)  # each of them meets itself
 PARTS = ("fits", "moves", "notebooks")
 LEAST_FOR_A_LINE = 10  # repetitions: the error of a slope needs more counts than two
 WARM_UP = 500  # fits, in which torch and the allocator fill their caches
@@ -189,10 +191,9 @@ def soak_notebooks(openings: int, at_once: int) -> Part:
     """Run all notebooks in one server."""
     from reliability.one_server import run_together
 
-    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    courses, kernels = run_together(notebooks, openings, at_once)
+    courses, kernels = run_together(NOTEBOOKS, openings, at_once)
     rows = []
-    for path in notebooks:
+    for path in NOTEBOOKS:
         own = [course for course in courses if course.notebook == path.stem]
         sums = [sum(getattr(c, name) for c in own) for name in ("cells", "compared")]
         rows.append([path.stem, len(own), *sums, sum(len(c.mismatches) for c in own)])

@@ -85,6 +85,7 @@ def test_every_way_of_the_soak_is_reached(tmp_path):
 
 def test_all_notebooks_pass_at_once_in_one_server():
     notebooks = len(list((soak.ROOT / "notebooks").glob("*.ipynb")))
+    assert soak.options([]).openings == 2 * notebooks
     part = soak.soak_notebooks(openings=notebooks, at_once=notebooks)
     assert part.passed
     assert part.summary["kernels"] == notebooks
